@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "userfault/abi.h"
+#include "userfault/message.h"
+
+namespace userfault::api {
+
+// An unknown event decodes as a Fault: the kernel sends none that was not asked for.
+[[nodiscard]] Message decode(const userfault_msg& raw) noexcept;
+
+}  // namespace userfault::api
