@@ -15,6 +15,7 @@
 
 #include "userfault/abi.h"
 #include "userfault/error.h"
+#include "userfault/export.h"
 #include "userfault/features.h"
 #include "userfault/message.h"
 #include "userfault/range.h"
@@ -26,7 +27,7 @@ enum class EngineKind : std::uint8_t {
   kKernel,
   kUser,
 };
-[[nodiscard]] const char* name_of(EngineKind kind) noexcept;
+[[nodiscard]] USERFAULT_EXPORT const char* name_of(EngineKind kind) noexcept;
 
 struct OpenOptions {
   EngineKind engine = EngineKind::kAutomatic;
@@ -78,7 +79,7 @@ struct RetryPolicy {
   std::size_t page_size = 0;
 };
 
-class Descriptor {
+class USERFAULT_EXPORT Descriptor {
  public:
   // Opens and enables. Falls back between userfaultfd(2) and /dev/userfaultfd, and between the two
   // settings of UFFD_USER_MODE_ONLY (real-kernel row 26). Errors: EPERM, EACCES, ENOSYS, EINVAL,

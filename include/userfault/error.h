@@ -10,6 +10,8 @@
 #include <expected>
 #include <string>
 
+#include "userfault/export.h"
+
 namespace userfault {
 
 enum class Operation : std::uint8_t {
@@ -51,7 +53,7 @@ enum class Refuser : std::uint8_t {
   kLimit,          // a limit of the process or the system (descriptors, memory, mappings)
 };
 
-struct Error {
+struct USERFAULT_EXPORT Error {
   Operation operation{};
   int code = 0;                // a positive errno
   std::uint64_t address = 0;   // the start of the range, in bytes; 0 where there is none
@@ -66,8 +68,8 @@ template <typename T>
 using Result = std::expected<T, Error>;
 
 // "copy", "register" … as the manual page spells it, in lower case.
-[[nodiscard]] const char* name_of(Operation operation) noexcept;
+[[nodiscard]] USERFAULT_EXPORT const char* name_of(Operation operation) noexcept;
 // "seccomp", "vm.unprivileged_userfaultfd" …
-[[nodiscard]] const char* name_of(Refuser refuser) noexcept;
+[[nodiscard]] USERFAULT_EXPORT const char* name_of(Refuser refuser) noexcept;
 
 }  // namespace userfault

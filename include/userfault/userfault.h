@@ -17,15 +17,10 @@
 #include <sys/types.h>
 
 #include "userfault/abi.h"
+#include "userfault/export.h"
 
 #ifdef __cplusplus
 extern "C" {
-#endif
-
-#if defined(__GNUC__)
-#define USERFAULT_EXPORT __attribute__((visibility("default")))
-#else
-#define USERFAULT_EXPORT
 #endif
 
 enum userfault_engine {

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+find_package(userfault 99 REQUIRED)
