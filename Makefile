@@ -1,17 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every target installs what it needs first (scripts/install-deps.sh knows Debian and Ubuntu).
+# Every target installs what it needs first (scripts/install-deps.sh knows Debian and Ubuntu) and
+# builds what it uses. Variables: JOBS, PREFIX and DESTDIR (install), CTEST_ARGS, STRESS_REPEAT.
 JOBS ?= $(shell nproc)
+STRESS_REPEAT ?= 20
+CCACHE := $(shell command -v ccache)
+export CMAKE_C_COMPILER_LAUNCHER ?= $(CCACHE)
+export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
+export JOBS
 
-.PHONY: all configure run test bench install
-all: configure
-	cmake --build build -j $(JOBS)
-
-configure:
+.PHONY: all help run test test-programs bench stress install release dev asan-ubsan tsan clang clean
+# The command is build/bin/userfault, the libraries are in build/lib.
+all:
 	scripts/install-deps.sh
 	cmake --preset release
+	cmake --build build -j $(JOBS)
 
-test: all
-	ctest --test-dir build --output-on-failure -j 1
+help:
+	@echo 'all            build/bin/userfault and build/lib'
+	@echo 'run            the demonstration: a lazy restore of a real core, verified'
+	@echo 'test           release, asan-ubsan, tsan and clang: build and run every test'
+	@echo 'release, dev, asan-ubsan, tsan, clang'
+	@echo '               build and test that preset alone'
+	@echo 'test-programs  programs of others, unmodified, on the user engine'
+	@echo 'bench          every benchmark; stress: the long runs; install: PREFIX, DESTDIR'
+
+run: all
+	scripts/run.sh
+
+test:
+	scripts/install-deps.sh --test --clang
+	scripts/test.sh release asan-ubsan tsan clang
+
+release dev asan-ubsan tsan:
+	scripts/install-deps.sh --test
+	scripts/test.sh $@
+
+clang:
+	scripts/install-deps.sh --test --clang
+	scripts/test.sh $@
+
+test-programs: all
+	scripts/test-programs.sh
+
+bench: all
+	scripts/bench.sh
+
+# The tests of label stress, and then every test of the release build many times over.
+stress: all
+	ctest --test-dir build -C Stress -L stress --output-on-failure --no-tests=error
+	ctest --test-dir build -LE 'install|stress' --repeat until-fail:$(STRESS_REPEAT) --output-on-failure
 
 install: all
-	cmake --install build
+	cmake --install build $(if $(PREFIX),--prefix $(PREFIX))
+
+clean:
+	rm -rf build build-*

@@ -1,13 +1,35 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what a build and its tests need on Debian or Ubuntu; silent when all of it is there.
+# Installs what a build needs on Debian or Ubuntu; silent when all of it is there.
+# --test adds what only tests need, --clang adds clang 19 where apt has it.
 set -euo pipefail
-packages=(g++ cmake ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev)
+packages=(g++ cmake make ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev gdb)
+optional=()
+for argument in "$@"; do
+  case $argument in
+    --test) packages+=(binutils util-linux man-db groff-base) ;;
+    --clang) optional+=(clang-19) ;;
+    *) echo "usage: install-deps.sh [--test] [--clang]" >&2; exit 2 ;;
+  esac
+done
+
+installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
+if ! command -v dpkg-query >/dev/null; then
+  echo "install-deps.sh: not Debian or Ubuntu; install by hand what is missing of: ${packages[*]}" >&2
+  exit 0
+fi
 missing=()
-for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+for package in "${packages[@]}" "${optional[@]}"; do
+  installed "$package" || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
+
 sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 $sudo apt-get update -q
+for package in "${optional[@]}"; do
+  # Without a candidate the preset clang is skipped, with that as its reason.
+  apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [0-9]' ||
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | grep -vx "$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"

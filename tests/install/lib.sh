@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2034,SC2154
 # Shared by the install tests: sourced, with the build tree as the script's first argument and the
 # source tree as its second. CC and CXX are those the library was built with.
 set -euo pipefail
