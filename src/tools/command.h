@@ -18,6 +18,7 @@ class Command {
   [[nodiscard]] virtual int run() = 0;
 };
 
+[[nodiscard]] std::unique_ptr<Command> make_conform_command();
 [[nodiscard]] std::unique_ptr<Command> make_version_command();
 
 }  // namespace userfault::tools

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a test is told: the engine, the backing, and what this machine and user can do.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "support/backing.h"
+#include "userfault/userfault.h"
+
+namespace userfault::conformance {
+
+// Thrown by helpers, caught by the runner: the machine cannot show this here, for that reason.
+struct Skip : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+// Thrown by helpers, caught by the runner: the test cannot go on and has failed.
+struct Broken : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+struct Context {
+  userfault_engine engine;
+  Backing backing;
+  // What userfault_open() must be given beside the flags of the test: USERFAULT_USER_MODE_ONLY
+  // where the plain open is refused.
+  int open_flags;
+  // The features word that the engine reports.
+  std::uint64_t features;
+  // Whether accesses by the kernel (read(2) into the range) raise messages, or else give EFAULT.
+  bool kernel_faults;
+
+  [[nodiscard]] bool has(std::uint64_t wanted) const { return (features & wanted) == wanted; }
+  // Throws Skip, naming the missing features.
+  void require(std::uint64_t wanted) const;
+};
+
+// Finds out what to fill in; throws Broken when the engine does not open at all.
+[[nodiscard]] Context make_context(userfault_engine engine, Backing backing);
+
+// "EVENT_FORK|SIGBUS"
+[[nodiscard]] std::string feature_names(std::uint64_t features);
+
+}  // namespace userfault::conformance
