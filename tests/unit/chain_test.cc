@@ -21,7 +21,7 @@
 
 namespace {
 
-using namespace userfault::engine::user::sigsafe;
+using namespace userfault::sigsafe;
 using userfault::test::ChildEnd;
 using userfault::test::Report;
 using userfault::test::run_in_child;

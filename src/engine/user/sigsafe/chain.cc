@@ -8,7 +8,7 @@
 #include "engine/user/sigsafe/program_actions.h"
 #include "engine/user/sigsafe/signal_frame.h"
 
-namespace userfault::engine::user::sigsafe {
+namespace userfault::sigsafe {
 namespace {
 
 struct Slot {
@@ -43,9 +43,12 @@ bool faults_again(int signal, const siginfo_t& info) noexcept {
   return signal == SIGBUS || signal == SIGFPE || signal == SIGILL;
 }
 
-bool is_blocked(int signal, SignalMask mask) noexcept {
-  return (mask & (bit_of(signal) | bit_of(marker_of(signal)))) != 0;
+// The bits that block `signal`, its own and the one that stands for it.
+SignalMask bits_of(int signal) noexcept {
+  return bit_of(signal) | (marker_of(signal) != 0 ? bit_of(marker_of(signal)) : 0);
 }
+
+bool is_blocked(int signal, SignalMask mask) noexcept { return (mask & bits_of(signal)) != 0; }
 
 // The kernel picks the handler and, for SA_RESETHAND, forgets it, in one step.
 KernelSigaction take_program_action(int signal) noexcept {
@@ -66,11 +69,10 @@ KernelSigaction take_program_action(int signal) noexcept {
 // The signal is unblocked by the return to the interrupted code, and a signal that is pending then
 // is delivered before the first instruction. The kernel, too, unblocks a signal that it forces.
 void follow_default(int signal, const SignalFrame& frame, bool again) noexcept {
-  mask_of(frame) &= ~(bit_of(signal) | bit_of(marker_of(signal)));
+  mask_of(frame) &= ~bits_of(signal);
   if (!again) {
     raw_sigprocmask(SIG_BLOCK, bit_of(signal));
-    raw_syscall(SYS_rt_tgsigqueueinfo, raw_syscall(SYS_getpid), raw_syscall(SYS_gettid), signal,
-                reinterpret_cast<long>(frame.info));
+    raw_syscall(SYS_rt_tgsigqueueinfo, sys::getpid(), sys::gettid(), signal, as_long(frame.info));
   }
   const KernelSigaction standard;
   raw_sigaction(signal, &standard, nullptr);
@@ -173,4 +175,4 @@ void chain(int signal, siginfo_t* info, void* context, Origin origin) noexcept {
   hand_over(signal, frame, action);
 }
 
-}  // namespace userfault::engine::user::sigsafe
+}  // namespace userfault::sigsafe

@@ -26,7 +26,7 @@
 
 #include "engine/user/sigsafe/kernel_signal.h"
 
-namespace userfault::engine::user::sigsafe {
+namespace userfault::sigsafe {
 
 // Takes `signal` for `ours`: what the program had becomes what chain() chains to. Installed with
 // SA_SIGINFO | SA_ONSTACK | SA_NODEFER, an empty mask (the interrupted one stays) and our own
@@ -60,4 +60,4 @@ void chain(int signal, siginfo_t* info, void* context, Origin origin = Origin::k
 // `wanted` as it may really be set: owned signals replaced by their markers.
 [[nodiscard]] SignalMask real_mask(SignalMask wanted) noexcept;
 
-}  // namespace userfault::engine::user::sigsafe
+}  // namespace userfault::sigsafe

@@ -4,15 +4,13 @@
 #pragma once
 
 #include <signal.h>
-#include <sys/syscall.h>
 
 #include <cstdint>
 
-#include "engine/user/sigsafe/raw_syscall.h"
+#include "engine/user/sigsafe/syscall.h"
 
-namespace userfault::engine::user::sigsafe {
+namespace userfault::sigsafe {
 
-using SignalMask = std::uint64_t;  // bit N-1 is signal N, the kernel's sigset_t
 inline constexpr int kSignalCount = 64;
 
 using Handler = void (*)(int signal, siginfo_t* info, void* context);
@@ -30,9 +28,6 @@ static_assert(sizeof(KernelSigaction) == 32);
 inline constexpr std::uint64_t kSaRestorer = 0x04000000;
 inline constexpr std::uint64_t kSaExposeTagBits = 0x00000800;  // Linux 5.11
 
-[[nodiscard]] constexpr SignalMask bit_of(int signal) noexcept {
-  return signal > 0 ? SignalMask{1} << (signal - 1) : 0;
-}
 [[nodiscard]] inline bool is_default(const KernelSigaction& action) noexcept { return action.handler == nullptr; }
 [[nodiscard]] inline bool is_ignore(const KernelSigaction& action) noexcept {
   return reinterpret_cast<std::uintptr_t>(action.handler) == 1;
@@ -47,4 +42,4 @@ inline long raw_sigprocmask(int how, SignalMask mask, SignalMask* old = nullptr)
                      sizeof(SignalMask));
 }
 
-}  // namespace userfault::engine::user::sigsafe
+}  // namespace userfault::sigsafe

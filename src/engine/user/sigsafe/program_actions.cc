@@ -3,7 +3,7 @@
 
 #include <bit>
 
-namespace userfault::engine::user::sigsafe {
+namespace userfault::sigsafe {
 
 KernelSigaction ProgramAction::load() const noexcept {
   struct Words {
@@ -22,7 +22,7 @@ KernelSigaction ProgramAction::load() const noexcept {
 
 ProgramAction::Writer::Writer(ProgramAction& action) noexcept : action_(action) {
   raw_sigprocmask(SIG_SETMASK, ~SignalMask{0}, &interrupted_);
-  const auto self = static_cast<std::int32_t>(raw_syscall(SYS_getpid));
+  const std::int32_t self = sys::getpid();
   for (;;) {
     std::int32_t owner = 0;
     // Acquire pairs with the release in the destructor.
@@ -51,4 +51,4 @@ void ProgramAction::Writer::store(const KernelSigaction& fresh) noexcept {
   action_.generation_.store(next, std::memory_order_release);
 }
 
-}  // namespace userfault::engine::user::sigsafe
+}  // namespace userfault::sigsafe

@@ -13,7 +13,7 @@
 
 #include "engine/user/sigsafe/kernel_signal.h"
 
-namespace userfault::engine::user::sigsafe {
+namespace userfault::sigsafe {
 
 class ProgramAction {
  public:
@@ -40,4 +40,4 @@ class ProgramAction {
   std::atomic<std::int32_t> owner_ = 0;
 };
 
-}  // namespace userfault::engine::user::sigsafe
+}  // namespace userfault::sigsafe

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The signal frame that the kernel pushed for our handler, and how to enter another handler on it.
-// One implementation per architecture: x86_64/signal_frame.cc, aarch64/signal_frame.cc; the
-// assembly is in enter_handler.S beside them.
+// One implementation per architecture: signal_frame_x86_64.cc, signal_frame_aarch64.cc; the
+// assembly is in enter_handler_*.S beside them.
 #pragma once
 
 #include <ucontext.h>
@@ -10,7 +10,7 @@
 
 #include "engine/user/sigsafe/kernel_signal.h"
 
-namespace userfault::engine::user::sigsafe {
+namespace userfault::sigsafe {
 
 struct SignalFrame {
   siginfo_t* info = nullptr;
@@ -38,4 +38,4 @@ struct SignalFrame {
 // sa_restorer for our handlers.
 extern "C" void userfault_sigsafe_restorer() noexcept;
 
-}  // namespace userfault::engine::user::sigsafe
+}  // namespace userfault::sigsafe

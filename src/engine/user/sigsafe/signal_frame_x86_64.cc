@@ -10,11 +10,11 @@
 extern "C" {
 void userfault_sigsafe_copy(void* to, const void* from, std::size_t bytes) noexcept;
 extern const char userfault_sigsafe_copy_end[];
-[[noreturn]] void userfault_sigsafe_enter(std::uintptr_t frame, userfault::engine::user::sigsafe::Handler handler,
+[[noreturn]] void userfault_sigsafe_enter(std::uintptr_t frame, userfault::sigsafe::Handler handler,
                                           int signal, siginfo_t* info, void* context) noexcept;
 }
 
-namespace userfault::engine::user::sigsafe {
+namespace userfault::sigsafe {
 namespace {
 
 constexpr std::size_t kRedZone = 128;
@@ -86,4 +86,4 @@ void enter_handler(const SignalFrame& frame, Handler handler, int signal) noexce
   userfault_sigsafe_enter(base_of(frame), handler, signal, frame.info, frame.context);
 }
 
-}  // namespace userfault::engine::user::sigsafe
+}  // namespace userfault::sigsafe
