@@ -11,6 +11,7 @@
 #include <string>
 
 #include "userfault/export.h"
+#include "userfault/refuser.h"
 
 namespace userfault {
 
@@ -41,24 +42,13 @@ enum class Operation : std::uint8_t {
   kStore,
 };
 
-// Who said no when a userfaultfd could not be opened.
-enum class Refuser : std::uint8_t {
-  kNone,           // not a refusal, or not known
-  kSeccomp,        // a seccomp filter (a container's profile, systemd's SystemCallFilter=)
-  kSysctl,         // vm.unprivileged_userfaultfd is 0 and the caller lacks CAP_SYS_PTRACE
-  kDeviceMode,     // /dev/userfaultfd exists, its owner or mode shuts us out
-  kKernelConfig,   // a kernel built without CONFIG_USERFAULTFD
-  kKernelAge,      // a kernel older than what was asked for
-  kCapability,     // a feature that wants CAP_SYS_PTRACE (EVENT_FORK)
-  kLimit,          // a limit of the process or the system (descriptors, memory, mappings)
-};
-
 struct USERFAULT_EXPORT Error {
   Operation operation{};
   int code = 0;                // a positive errno
   std::uint64_t address = 0;   // the start of the range, in bytes; 0 where there is none
   std::uint64_t length = 0;    // bytes
   Refuser refused_by = Refuser::kNone;
+  std::uint64_t missing_features = 0;  // asked for and not offered here; USERFAULT_FEATURE_*
 
   // One line for a person, without a newline at its end.
   [[nodiscard]] std::string message() const;
@@ -69,7 +59,5 @@ using Result = std::expected<T, Error>;
 
 // "copy", "register" … as the manual page spells it, in lower case.
 [[nodiscard]] USERFAULT_EXPORT const char* name_of(Operation operation) noexcept;
-// "seccomp", "vm.unprivileged_userfaultfd" …
-[[nodiscard]] USERFAULT_EXPORT const char* name_of(Refuser refuser) noexcept;
 
 }  // namespace userfault

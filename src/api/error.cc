@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "abi/names.h"
+
 namespace userfault {
 
 const char* name_of(Operation operation) noexcept {
@@ -46,47 +48,65 @@ const char* name_of(Refuser refuser) noexcept {
     case Refuser::kKernelAge: return "the kernel's age";
     case Refuser::kCapability: return "a missing capability";
     case Refuser::kLimit: return "a limit";
+    case Refuser::kSecurityModule: return "a security module";
   }
   return "unknown";
 }
 
-namespace {
-
 const char* advice_for(Refuser refuser) noexcept {
   switch (refuser) {
-    case Refuser::kSeccomp: return "allow userfaultfd in the profile, or use the user engine";
+    case Refuser::kNone: break;
+    case Refuser::kSeccomp:
+      return "allow userfaultfd(2) in the seccomp profile (docker: --security-opt seccomp=PROFILE), or use the user "
+             "engine";
     case Refuser::kSysctl:
-      return "set vm.unprivileged_userfaultfd=1, ask for USER_MODE_ONLY, or use the user engine";
-    case Refuser::kDeviceMode: return "give yourself access to /dev/userfaultfd, or use the user engine";
+      return "set vm.unprivileged_userfaultfd to 1, run with CAP_SYS_PTRACE, ask for USER_MODE_ONLY, or use the user "
+             "engine";
+    case Refuser::kDeviceMode: return "give yourself read and write access to /dev/userfaultfd, or use the user engine";
     case Refuser::kKernelConfig: return "boot a kernel with CONFIG_USERFAULTFD, or use the user engine";
     case Refuser::kKernelAge: return "ask for less, boot a newer kernel, or use the user engine";
     case Refuser::kCapability: return "run with CAP_SYS_PTRACE";
-    case Refuser::kLimit: return "raise the limit (ulimit -n, vm.max_map_count)";
-    case Refuser::kNone: break;
+    case Refuser::kLimit: return "raise the limit (ulimit -n, fs.file-max, memory), or close something";
+    case Refuser::kSecurityModule: return "allow the anonymous inode [userfaultfd] in its policy, or use the user engine";
   }
-  return nullptr;
+  return "";
+}
+
+namespace {
+
+void add_range(std::string& text, const Error& error) {
+  if (error.length == 0) return;
+  char range[64];
+  std::snprintf(range, sizeof range, " of 0x%llx+0x%llx", static_cast<unsigned long long>(error.address),
+                static_cast<unsigned long long>(error.length));
+  text += range;
+}
+
+void add_missing_features(std::string& text, std::uint64_t missing) {
+  const char* separator = ", not offered here: ";
+  for (const abi::Name& feature : abi::features()) {
+    if ((missing & feature.bit) == 0) continue;
+    char entry[64];
+    std::snprintf(entry, sizeof entry, "%s%s (Linux %d.%d)", separator, feature.name, feature.since.major,
+                  feature.since.minor);
+    text += entry;
+    separator = ", ";
+  }
 }
 
 }  // namespace
 
 std::string Error::message() const {
   std::string text = name_of(operation);
-  if (length != 0) {
-    char range[64];
-    std::snprintf(range, sizeof range, " of 0x%llx+0x%llx", static_cast<unsigned long long>(address),
-                  static_cast<unsigned long long>(length));
-    text += range;
-  }
+  add_range(text, *this);
   text += ": ";
   text += std::strerror(code);
-  if (refused_by != Refuser::kNone) {
-    text += ", refused by ";
-    text += name_of(refused_by);
-    if (const char* advice = advice_for(refused_by)) {
-      text += ": ";
-      text += advice;
-    }
-  }
+  add_missing_features(text, missing_features);
+  if (refused_by == Refuser::kNone) return text;
+  text += ", refused by ";
+  text += name_of(refused_by);
+  text += ": ";
+  text += advice_for(refused_by);
   return text;
 }
 

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "abi/names.h"
+#include "engine/doors.h"
 #include "engine/engine.h"
 
 namespace userfault::api {
@@ -30,29 +32,56 @@ int flags_of(const OpenOptions& options) {
          (options.user_mode_only == OpenOptions::UserModeOnly::kYes ? USERFAULT_USER_MODE_ONLY : 0);
 }
 
+bool is_refusal(int negative) {
+  return negative == -EPERM || negative == -EACCES || negative == -ENOSYS || negative == -EINVAL;
+}
+
 // One open, with the second try that kIfNeeded asks for. EINVAL is what a kernel before 5.11 says
-// to USER_MODE_ONLY; there the first answer is the one worth reporting.
+// to USER_MODE_ONLY; there the first answer is the one worth reporting. What is no refusal, as
+// EMFILE, is news.
 int open_once(engine::Engine& engine, const OpenOptions& options) {
   const int flags = flags_of(options);
   const int first = engine.open(flags);
   if (first >= 0 || options.user_mode_only != OpenOptions::UserModeOnly::kIfNeeded) return first;
   if (first != -EPERM && first != -EACCES) return first;
   const int second = engine.open(flags | USERFAULT_USER_MODE_ONLY);
-  return second >= 0 ? second : first;
+  return is_refusal(second) ? first : second;
 }
 
-Result<Opened> open_on(engine::Engine& engine, EngineKind kind, const OpenOptions& options) {
+Error refused_open(EngineKind kind, const OpenOptions& options, int negative) {
+  const Refuser refuser =
+      kind == EngineKind::kKernel ? engine::who_refused(flags_of(options), -negative) : Refuser::kNone;
+  return error_of(Operation::kOpen, negative, refuser);
+}
+
+// A feature that is as old as the running kernel and is not there was left out of its build.
+Error lacking(Features missing) {
+  Error error = error_of(Operation::kApi, -EINVAL, Refuser::kKernelConfig);
+  error.missing_features = missing.bits();
+  for (const abi::Name& feature : abi::features())
+    if (missing.has(Features(feature.bit)) && engine::kernel_version() < feature.since)
+      error.refused_by = Refuser::kKernelAge;
+  if ((missing.bits() & ~USERFAULT_FEATURE_ALL) != 0) error.refused_by = Refuser::kKernelAge;
+  return error;
+}
+
+Result<Features> offered_features(engine::Engine& engine, EngineKind kind, const OpenOptions& options) {
   const int probe = open_once(engine, options);
-  if (probe < 0) return std::unexpected(error_of(Operation::kOpen, probe));
+  if (probe < 0) return std::unexpected(refused_open(kind, options, probe));
   const Handshake offered = shake(engine, probe, {});
   engine.close(probe);
   if (offered.result < 0) return std::unexpected(error_of(Operation::kApi, offered.result));
-  if (!offered.available.has(options.required))
-    return std::unexpected(error_of(Operation::kApi, -EINVAL, Refuser::kKernelAge));
+  return offered.available;
+}
 
-  const Features enable = options.required | (options.wanted & offered.available);
+Result<Opened> open_on(engine::Engine& engine, EngineKind kind, const OpenOptions& options) {
+  const auto offered = offered_features(engine, kind, options);
+  if (!offered) return std::unexpected(offered.error());
+  if (!offered->has(options.required)) return std::unexpected(lacking(options.required - *offered));
+
+  const Features enable = options.required | (options.wanted & *offered);
   const int fd = open_once(engine, options);
-  if (fd < 0) return std::unexpected(error_of(Operation::kOpen, fd));
+  if (fd < 0) return std::unexpected(refused_open(kind, options, fd));
   const Handshake enabled = shake(engine, fd, enable);
   if (enabled.result < 0) {
     engine.close(fd);

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/fd.h"
+#include "engine/doors.h"
 
 namespace userfault::engine::kernel {
 namespace {
@@ -52,9 +53,9 @@ int open_by_device(int flags) noexcept {
 // sysctl (Linux 6.1), so it is worth trying after EPERM; what it refuses in turn says less than the
 // first answer, which is the one that is returned.
 int KernelEngine::open(int flags) noexcept {
-  const int by_syscall = open_by_syscall(flags);
+  const int by_syscall = open_through(Door::kSyscall, flags);
   if (!worth_another_door(by_syscall)) return by_syscall;
-  const int by_device = open_by_device(flags);
+  const int by_device = open_through(Door::kDevice, flags);
   return by_device >= 0 ? by_device : by_syscall;
 }
 

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The two doors into the kernel's engine, userfaultfd(2) and /dev/userfaultfd: what each answers,
+// and who refused.
+//
+// Asking is safe whatever the answer: where a seccomp filter would kill whoever asks, a child asks
+// first (engine/kernel/rehearsal.h) and this process lives on. Any thread; not in a signal handler.
+#pragma once
+
+#include <cstdint>
+
+#include "abi/names.h"
+#include "userfault/refuser.h"
+
+namespace userfault::engine {
+
+enum class Door : std::uint8_t { kSyscall, kDevice };
+
+struct Answer {
+  int error = 0;   // a positive errno; 0: it opens, or `signal` is set
+  int signal = 0;  // what killed the one who asked: SIGSYS from a seccomp filter
+  [[nodiscard]] bool opens() const noexcept { return error == 0 && signal == 0; }
+};
+
+// Opens through one door alone: a descriptor or -errno; -EPERM where asking would kill.
+[[nodiscard]] int open_through(Door door, int flags) noexcept;
+// The same, and closes again.
+[[nodiscard]] Answer ask(Door door, int flags) noexcept;
+// Who is behind an answer that is no descriptor. It may ask once more, with USER_MODE_ONLY.
+[[nodiscard]] Refuser who_refused(Door door, int flags, Answer answer) noexcept;
+// Who is behind `-error` from kernel_engine().open(flags).
+[[nodiscard]] Refuser who_refused(int flags, int error) noexcept;
+
+// The running kernel's, from uname(2).
+[[nodiscard]] abi::Version kernel_version() noexcept;
+
+}  // namespace userfault::engine
