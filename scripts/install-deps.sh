@@ -13,7 +13,7 @@ for argument in "$@"; do
   esac
 done
 
-installed() { dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'; }
+installed() { [ "$(dpkg-query -W -f='${Status}' "$1" 2>/dev/null)" = 'install ok installed' ]; }
 if ! command -v dpkg-query >/dev/null; then
   echo "install-deps.sh: not Debian or Ubuntu; install by hand what is missing of: ${packages[*]}" >&2
   exit 0
@@ -28,8 +28,9 @@ sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 $sudo apt-get update -q
 for package in "${optional[@]}"; do
   # Without a candidate the preset clang is skipped, with that as its reason.
-  apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [0-9]' ||
+  [[ $(apt-cache policy "$package" 2>/dev/null) =~ 'Candidate: '[0-9] ]] ||
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | grep -vx "$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
-$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+# Somebody else's apt may hold the lock for a while.
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"
