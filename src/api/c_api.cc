@@ -2,12 +2,11 @@
 // The C interface: one translation from the contract's -errno to errno for every function.
 #include "userfault/userfault.h"
 
-#include <poll.h>
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <cerrno>
 
+#include "api/poll.h"
 #include "engine/engine.h"
 
 namespace {
@@ -59,21 +58,8 @@ ssize_t userfault_read(int fd, void* buffer, size_t bytes) { return with_errno(e
 
 int userfault_close(int fd) { return with_errno(engine_of(fd).close(fd)); }
 
-// What an engine reports at once (POLLERR) must not be slept on, so it is asked before and after.
 int userfault_poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  const auto mend = [&] {
-    int ready = 0;
-    for (nfds_t i = 0; i < count; ++i) {
-      if (fds[i].fd >= 0) fds[i].revents = engine_of(fds[i].fd).poll_events(fds[i].fd, fds[i].events, fds[i].revents);
-      ready += fds[i].revents != 0;
-    }
-    return ready;
-  };
-  const int at_once = ::poll(fds, count, 0);
-  if (at_once < 0) return -1;
-  if (const int ready = mend(); ready > 0 || timeout_ms == 0) return ready;
-  if (::poll(fds, count, timeout_ms) < 0) return -1;
-  return mend();
+  return with_errno(userfault::api::poll({fds, count}, timeout_ms));
 }
 
 int userfault_ioctl_api(int fd, uint64_t features, uint64_t* features_out, uint64_t* ioctls_out) {

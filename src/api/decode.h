@@ -6,7 +6,7 @@
 
 namespace userfault::api {
 
-// An unknown event decodes as a Fault: the kernel sends none that was not asked for.
+// An unknown event aborts.
 [[nodiscard]] Message decode(const userfault_msg& raw) noexcept;
 
 }  // namespace userfault::api

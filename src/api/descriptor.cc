@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userfault/descriptor.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <utility>
 
+#include "api/engine_for.h"
 #include "api/open.h"
 #include "engine/engine.h"
 
 namespace userfault {
+
+using api::engine_for;
+
 namespace {
 
 std::unexpected<Error> failure(Operation operation, int negative, PageRange range = {}) {
@@ -65,7 +66,7 @@ Descriptor::~Descriptor() { close(); }
 
 void Descriptor::close() noexcept {
   if (fd_ < 0) return;
-  (engine_ == EngineKind::kUser ? engine::user_engine() : engine::kernel_engine()).close(fd_);
+  engine_for(engine_).close(fd_);
   fd_ = -1;
 }
 
@@ -75,13 +76,6 @@ Result<Descriptor> Descriptor::open(const OpenOptions& options) {
   const auto opened = api::open_with_handshake(options);
   if (!opened) return std::unexpected(opened.error());
   return Descriptor(opened->fd, opened->engine, opened->enabled, opened->available);
-}
-
-Result<Descriptor> Descriptor::adopt(int fd) {
-  if (::fcntl(fd, F_GETFD) < 0) return failure(Operation::kReceive, -errno);
-  if (engine::user_engine().owns(fd)) return Descriptor(fd, EngineKind::kUser, {}, {});
-  if (engine::kernel_engine().owns(fd)) return Descriptor(fd, EngineKind::kKernel, {}, {});
-  return failure(Operation::kReceive, -EINVAL);
 }
 
 // The kernel's engine is called without a virtual call in between: this is the hot path, and bench/
@@ -174,27 +168,16 @@ Result<void> Descriptor::write_unprotect(PageRange range, bool wake) const {
 }
 
 Result<std::span<userfault_msg>> Descriptor::read_raw(std::span<userfault_msg> into) const {
-  engine::Engine& engine = engine_ == EngineKind::kUser ? engine::user_engine() : engine::kernel_engine();
-  const ssize_t bytes = engine.read(fd_, into.data(), into.size_bytes());
+  const ssize_t bytes = engine_for(engine_).read(fd_, into.data(), into.size_bytes());
   if (bytes == -EAGAIN) return into.first(0);
   if (bytes < 0) return failure(Operation::kRead, static_cast<int>(bytes));
   return into.first(static_cast<std::size_t>(bytes) / sizeof(userfault_msg));
 }
 
-Result<bool> Descriptor::wait(std::chrono::milliseconds timeout) const {
-  engine::Engine& engine = engine_ == EngineKind::kUser ? engine::user_engine() : engine::kernel_engine();
-  pollfd entry{.fd = fd_, .events = POLLIN, .revents = 0};
-  const auto bounded = std::clamp<std::int64_t>(timeout.count(), -1, INT32_MAX);
-  if (const short early = engine.poll_events(fd_, POLLIN, 0); (early & POLLERR) != 0)
-    return failure(Operation::kPoll, -EINVAL);
-  const int count = ::poll(&entry, 1, static_cast<int>(bounded));
-  if (count < 0) return failure(Operation::kPoll, -errno);
-  if (count == 0) return false;
-  const short events = engine.poll_events(fd_, POLLIN, entry.revents);
-  if ((events & POLLNVAL) != 0) return failure(Operation::kPoll, -EBADF);
-  // POLLERR is how a userfaultfd says that it blocks or has had no handshake (row 20).
-  if ((events & POLLERR) != 0) return failure(Operation::kPoll, -EINVAL);
-  return (events & POLLIN) != 0;
+Result<void> Descriptor::in_thread(InThreadHandler handler, void* context) const {
+  const int result = engine_for(engine_).set_in_thread(fd_, handler, context);
+  if (result < 0) return failure(Operation::kInThread, result);
+  return {};
 }
 
 }  // namespace userfault

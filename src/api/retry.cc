@@ -101,6 +101,12 @@ Result<Transfer> Descriptor::poison_fully(PageRange range, const RetryPolicy& po
   return fully(*this, Operation::kPoison, range, policy, [&](PageRange left, std::size_t) { return poison(left); });
 }
 
+Result<Transfer> Descriptor::move_fully(PageRange to, std::uintptr_t from, MoveOptions options,
+                                        const RetryPolicy& policy) const {
+  return fully(*this, Operation::kMove, to, policy,
+               [&](PageRange left, std::size_t done) { return move(left, from + done, options); });
+}
+
 Result<void> Descriptor::write_protect_fully(PageRange range, const RetryPolicy& policy) const {
   return until_not_again(Operation::kWriteprotect, range, policy, [&] { return write_protect(range); });
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Passing a descriptor to another process: SCM_RIGHTS, unix(7).
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "base/fd.h"
 #include "userfault/descriptor.h"
 
 namespace userfault {
@@ -18,6 +19,21 @@ union Control {
   cmsghdr header;
   char bytes[CMSG_SPACE(sizeof(int))];
 };
+
+// The padding of CMSG_SPACE has room for a second descriptor: whatever came has an owner from here.
+struct Received {
+  base::Fd first;
+  base::Fd second;
+};
+
+Received descriptors_of(msghdr& message) {
+  Received received;
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return received;
+  int numbers[2] = {-1, -1};
+  std::memcpy(numbers, CMSG_DATA(header), std::min<std::size_t>(header->cmsg_len - CMSG_LEN(0), sizeof numbers));
+  return {base::Fd(numbers[0]), base::Fd(numbers[1])};
+}
 
 std::unexpected<Error> failure(Operation operation, int code) {
   return std::unexpected(Error{.operation = operation, .code = code});
@@ -60,14 +76,11 @@ Result<Descriptor> Descriptor::receive_from(int socket) {
   while (received < 0 && errno == EINTR);
   if (received < 0) return failure(Operation::kReceive, errno);
   if (received == 0) return failure(Operation::kReceive, EPIPE);
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-      header->cmsg_len != CMSG_LEN(sizeof(int)))
+  Received descriptors = descriptors_of(message);
+  if (mark != kMark || !descriptors.first.valid() || descriptors.second.valid())
     return failure(Operation::kReceive, EBADMSG);
-  int fd = -1;
-  std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
-  auto adopted = mark == kMark ? adopt(fd) : Result<Descriptor>(failure(Operation::kReceive, EBADMSG));
-  if (!adopted) ::close(fd);
+  auto adopted = adopt(descriptors.first.get());
+  if (adopted) static_cast<void>(descriptors.first.release());
   return adopted;
 }
 

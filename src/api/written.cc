@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading back what asynchronous write protection recorded: PAGEMAP_SCAN, Linux 6.7.
+#include <algorithm>
 #include <array>
+#include <cerrno>
 
-#include "engine/engine.h"
+#include "api/engine_for.h"
 #include "userfault/descriptor.h"
 
 namespace userfault {
@@ -24,25 +26,28 @@ userfault_scan request_for(PageRange range, std::span<userfault_page_region> reg
           .return_mask = USERFAULT_PAGE_IS_WRITTEN};
 }
 
+std::unexpected<Error> failure(int code, PageRange range) {
+  return std::unexpected(
+      Error{.operation = Operation::kScan, .code = code, .address = range.start, .length = range.length});
+}
+
 }  // namespace
 
 Result<Descriptor::Written> Descriptor::written(PageRange range, std::span<PageRange> written,
                                                 bool protect_again) const {
-  engine::Engine& engine = engine_ == EngineKind::kUser ? engine::user_engine() : engine::kernel_engine();
   std::array<userfault_page_region, 64> regions;
   Written result{.ranges = written.first(0), .walked_to = range.start};
   while (result.walked_to < range.end() && result.ranges.size() < written.size()) {
     const auto batch = std::span(regions).first(std::min(regions.size(), written.size() - result.ranges.size()));
-    const PageRange left{result.walked_to, range.end() - result.walked_to};
+    const PageRange left = range.from(result.walked_to - range.start);
     userfault_scan request = request_for(left, batch, protect_again);
-    const long count = engine.scan(&request);
-    if (count < 0)
-      return std::unexpected(Error{.operation = Operation::kScan,
-                                   .code = static_cast<int>(-count),
-                                   .address = left.start,
-                                   .length = left.length});
-    for (long i = 0; i < count; ++i) {
-      const auto& region = regions[static_cast<std::size_t>(i)];
+    long count = api::engine_for(engine_).scan(&request);
+    // A walk that gets nowhere would never end.
+    if (count >= 0 && request.walk_end <= left.start) count = -EIO;
+    // What was reported may have been protected again: it must not be lost with the error.
+    if (count < 0 && !result.ranges.empty()) return result;
+    if (count < 0) return failure(static_cast<int>(-count), left);
+    for (const auto& region : batch.first(static_cast<std::size_t>(count))) {
       written[result.ranges.size()] = {region.start, region.end - region.start};
       result.ranges = written.first(result.ranges.size() + 1);
     }
