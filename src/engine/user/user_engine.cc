@@ -3,7 +3,6 @@
 
 #include <cerrno>
 
-#include "engine/kernel/kernel_engine.h"
 
 namespace userfault::engine::user {
 namespace {

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// The order of the layers, as a test: who may include what. docs/design.md has it in words.
+//
+// The rule of the longest matching prefix decides. Public headers that are plain vocabulary
+// (abi.h, refuser.h, export.h) belong to the bottom, although they lie in include/userfault.
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <regex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "support/code_text.h"
+#include "support/source_tree.h"
+
+namespace userfault::test {
+namespace {
+
+struct Rule {
+  std::string_view folder;                // of the including file
+  std::vector<std::string_view> project;  // prefixes of our own headers that it may include
+  enum class System { kAny, kNoLibraries, kFreestanding, kStdintOnly } system = System::kNoLibraries;
+};
+
+const std::vector<Rule>& rules() {
+  using enum Rule::System;
+  static const std::vector<Rule> all = {
+      {"include/userfault/abi.h", {}, kStdintOnly},
+      {"include/userfault/", {"userfault/"}},
+      {"src/abi/", {"abi/", "userfault/abi.h", "userfault/refuser.h"}},
+      {"src/base/", {"base/"}},
+      {"src/engine/",
+       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h"}},
+      // Which engine works here: the one place that knows both.
+      {"src/engine/engine.cc", {"engine/engine.h", "engine/kernel/kernel_engine.h", "engine/user/user_engine.h"}},
+      {"src/engine/kernel/",
+       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h",
+        "engine/kernel/"}},
+      {"src/engine/user/",
+       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h",
+        "engine/user/"}},
+      {"src/engine/user/sigsafe/", {"engine/user/sigsafe/", "userfault/abi.h"}, kFreestanding},
+      {"src/api/", {"abi/", "api/", "base/", "engine/engine.h", "engine/doors.h", "userfault/"}},
+      {"src/store/", {"base/", "store/", "userfault/"}},
+      {"src/pager/", {"api/", "base/", "pager/", "store/", "userfault/"}},
+      {"src/preload/",
+       {"abi/", "base/", "engine/engine.h", "engine/doors.h", "engine/user/", "preload/", "userfault/abi.h"}},
+      {"src/tools/", {"tools/", "userfault/", "support/"}, kAny},
+      {"examples/", {"userfault/"}, kAny},
+      {"bench/", {"support/", "userfault/"}, kAny},
+      {"tests/conformance/", {"support/", "userfault/"}, kAny},
+  };
+  return all;
+}
+
+// What may be included where a signal handler runs: types, numbers, macros, and of the C library
+// only memcpy and its kin, which signal-safety(7) lists as safe.
+constexpr std::string_view kFreestandingHeaders[] = {
+    "array",      "atomic",     "bit",        "cerrno",  "climits",     "compare",    "concepts",
+    "cstddef",    "cstdint",    "cstring",  "errno.h",    "fcntl.h", "initializer_list",          "limits",
+    "limits.h",   "new",        "poll.h",     "sched.h", "signal.h",    "csignal",    "span",
+    "stddef.h",   "stdint.h",   "time.h",     "type_traits", "ucontext.h", "utility", "elf.h"};
+// Third parties stay outside of the libraries.
+constexpr std::string_view kLibraryPrefixes[] = {"fmt/", "CLI/", "gtest/", "gmock/", "benchmark/", "boost/"};
+
+bool allowed_system(Rule::System rule, std::string_view header) {
+  const auto starts_with_one_of = [&](auto& prefixes) {
+    for (const std::string_view prefix : prefixes)
+      if (header.starts_with(prefix)) return true;
+    return false;
+  };
+  switch (rule) {
+    case Rule::System::kAny: return true;
+    case Rule::System::kNoLibraries: return !starts_with_one_of(kLibraryPrefixes);
+    case Rule::System::kStdintOnly: return header == "stdint.h";
+    case Rule::System::kFreestanding: break;
+  }
+  for (const std::string_view free : kFreestandingHeaders)
+    if (header == free) return true;
+  constexpr std::string_view kKernelAndSystemCalls[] = {"linux/", "asm/", "sys/"};
+  return starts_with_one_of(kKernelAndSystemCalls);
+}
+
+const Rule* rule_for(const SourceFile& file) {
+  const Rule* best = nullptr;
+  for (const Rule& rule : rules())
+    if (file.under(rule.folder) && (best == nullptr || rule.folder.size() > best->folder.size())) best = &rule;
+  return best;
+}
+
+struct Include {
+  std::string header;
+  bool project = false;
+};
+
+std::optional<Include> include_of(const std::string& line) {
+  static const std::regex directive(R"(^\s*#\s*include\s*([<"])([^>"]+)[>"])");
+  std::smatch match;
+  if (!std::regex_search(line, match, directive)) return std::nullopt;
+  const std::string header = match[2];
+  return Include{header, match[1] == "\"" || header.starts_with("userfault/")};
+}
+
+bool allowed(const Rule& rule, const Include& include) {
+  if (!include.project) return allowed_system(rule.system, include.header);
+  for (const std::string_view prefix : rule.project)
+    if (include.header.starts_with(prefix)) return true;
+  return false;
+}
+
+bool is_code(const SourceFile& file) {
+  for (const std::string_view extension : {".h", ".cc", ".c", ".S"})
+    if (file.has_extension(extension)) return true;
+  return false;
+}
+
+std::vector<std::string> wrong_includes(const SourceFile& file) {
+  const Rule* rule = rule_for(file);
+  std::vector<std::string> findings;
+  for (std::size_t i = 0; i < file.lines.size(); ++i) {
+    const auto include = include_of(file.lines[i]);
+    if (!include) continue;
+    if (rule == nullptr) findings.push_back(finding(file, i, "no layer has this folder: add a rule"));
+    else if (!allowed(*rule, *include))
+      findings.push_back(finding(file, i, std::string(rule->folder) + " may not include " + include->header));
+  }
+  return findings;
+}
+
+TEST(Layers, NobodyIncludesFromAbove) {
+  std::vector<std::string> findings;
+  std::size_t checked = 0;
+  for (const SourceFile& file : source_files()) {
+    const bool layered = file.under("src/") || file.under("include/") || file.under("examples/") ||
+                         file.under("bench/") || file.under("tests/conformance/");
+    if (!layered || !is_code(file)) continue;
+    ++checked;
+    const auto wrong = wrong_includes(file);
+    findings.insert(findings.end(), wrong.begin(), wrong.end());
+  }
+  EXPECT_GT(checked, 30u) << "the tree was not found";
+  EXPECT_EQ(join(findings), "");
+}
+
+// A check that finds nothing proves nothing until it has found something.
+struct Sample {
+  const char* path;
+  const char* line;
+  bool fine;
+};
+
+class LayersOfASample : public testing::TestWithParam<Sample> {};
+
+TEST_P(LayersOfASample, IsJudgedRight) {
+  const SourceFile file = make_source(GetParam().path, GetParam().line);
+  EXPECT_EQ(wrong_includes(file).empty(), GetParam().fine) << join(wrong_includes(file));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layers, LayersOfASample,
+    testing::Values(Sample{"include/userfault/abi.h", "#include <stdint.h>", true},
+                    Sample{"include/userfault/abi.h", "#include <stddef.h>", false},
+                    Sample{"include/userfault/abi.h", "#include \"userfault/range.h\"", false},
+                    Sample{"include/userfault/range.h", "#include \"base/fd.h\"", false},
+                    Sample{"include/userfault/range.h", "#include <cstdint>", true},
+                    Sample{"src/base/fd.h", "#include \"engine/engine.h\"", false},
+                    Sample{"src/base/fd.h", "#include \"userfault/error.h\"", false},
+                    Sample{"src/base/fd.h", "#include <fmt/core.h>", false},
+                    Sample{"src/engine/engine.h", "#include \"userfault/abi.h\"", true},
+                    Sample{"src/engine/engine.h", "#include <userfault/descriptor.h>", false},
+                    Sample{"src/engine/kernel/kernel_engine.cc", "#include \"engine/user/user_engine.h\"", false},
+                    Sample{"src/engine/user/fault.cc", "#include \"engine/kernel/kernel_engine.h\"", false},
+                    Sample{"src/engine/user/fault.cc", "#include \"engine/user/sigsafe/syscall.h\"", true},
+                    Sample{"src/engine/user/sigsafe/wait.cc", "#include \"base/fd.h\"", false},
+                    Sample{"src/engine/user/sigsafe/wait.cc", "  # include <string>", false},
+                    Sample{"src/engine/user/sigsafe/wait.cc", "#include <atomic>", true},
+                    Sample{"src/engine/user/sigsafe/wait.cc", "#include <linux/futex.h>", true},
+                    Sample{"src/api/open.cc", "#include \"engine/engine.h\"", true},
+                    Sample{"src/api/open.cc", "#include \"engine/kernel/kernel_engine.h\"", false},
+                    Sample{"src/api/open.cc", "#include \"pager/pager.h\"", false},
+                    Sample{"src/store/file.cc", "#include \"api/open.h\"", false},
+                    Sample{"src/pager/worker.cc", "#include \"engine/engine.h\"", false},
+                    Sample{"src/pager/worker.cc", "#include \"store/file.h\"", true},
+                    Sample{"src/preload/open.cc", "#include \"api/open.h\"", false},
+                    Sample{"src/preload/open.cc", "#include \"engine/user/user_engine.h\"", true},
+                    Sample{"src/tools/doctor.cc", "#include \"engine/doors.h\"", false},
+                    Sample{"src/tools/doctor.cc", "#include <fmt/core.h>", true},
+                    Sample{"examples/hello.cc", "#include \"base/fd.h\"", false},
+                    Sample{"tests/conformance/copy_test.cc", "#include \"engine/engine.h\"", false},
+                    Sample{"src/newcomer/thing.cc", "#include \"base/fd.h\"", false}));
+
+}  // namespace
+}  // namespace userfault::test
