@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Store: where the pages of a mapping come from (and, where it is writable, go to).
+//
+// A store is asked for batches of extents and answers each of them exactly once, either before
+// read() returns or later from a thread of its own: a file over a pool of pread(2) calls answers at
+// once, one over io_uring when the ring says so. The pager treats both alike.
+//
+// Threads: every member may be called from any thread at any time, except the destructor, which
+// may not race with anything; all requests have been answered by then.
+// Errors: an answer carries a positive errno, and how many bytes from the start of the extent are
+// good. Nothing here ever makes up bytes: a store that cannot tell says so, and the pager poisons.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace userfault {
+
+// Why a store could not be opened: what was tried and what to do, for a person.
+struct StoreError {
+  int code = 0;              // a positive errno; EINVAL for a file that is not what it should be
+  std::uint64_t offset = 0;  // bytes into the file, where the trouble has a place
+  std::string text;          // one sentence, without a newline
+};
+
+// One extent that is wanted, and the answer to it.
+struct StoreRequest {
+  std::uint64_t offset = 0;  // bytes from the start of the store
+  std::byte* data = nullptr; // where the bytes go (read) or come from (write)
+  std::size_t length = 0;    // bytes; offset + length is at most size()
+  // False: answer EAGAIN, before the call returns, rather than make the caller wait for a device.
+  // A store that does not know answers EAGAIN.
+  bool may_wait = true;
+
+  int code = 0;           // out: 0 when all `length` bytes are good, else a positive errno.
+                          // ENODATA: the store has become shorter than it was
+  std::size_t bytes = 0;  // out: how many are good from the start
+
+  // Called once, by any thread, when the answer is in. The request may be gone when it returns.
+  void (*done)(StoreRequest& request) = nullptr;
+  void* context = nullptr;  // the caller's
+
+  void answer(int error, std::size_t good) {
+    code = error;
+    bytes = good;
+    done(*this);
+  }
+};
+
+// What is known of a part without reading it.
+struct StoreExtent {
+  bool zero = false;         // all bytes are zero
+  std::uint64_t length = 0;  // how far that holds, in bytes, at least 1
+};
+
+class Store {
+ public:
+  Store() = default;
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+  virtual ~Store() = default;
+
+  // Bytes. It never changes; a source that shrinks answers ENODATA for what is gone.
+  [[nodiscard]] virtual std::uint64_t size() const = 0;
+
+  // Reads the extents. Each request is answered exactly once.
+  virtual void read(std::span<StoreRequest> batch) = 0;
+
+  // Writes the extents. The default answers EROFS.
+  virtual void write(std::span<StoreRequest> batch);
+  // Returns when all answered writes would survive a crash of the machine: 0 or a positive errno.
+  [[nodiscard]] virtual int flush() { return 0; }
+  [[nodiscard]] virtual bool writable() const { return false; }
+
+  // What [offset, offset + length) begins with. The default knows nothing of zeroes.
+  [[nodiscard]] virtual StoreExtent extent(std::uint64_t offset, std::uint64_t length) const {
+    (void)offset;
+    return {false, length};
+  }
+
+  // The bytes themselves where they stay in memory, unchanged, for the life of the store; else
+  // nullptr. Saves the pager one copy.
+  [[nodiscard]] virtual const std::byte* view(std::uint64_t offset, std::size_t length) const {
+    (void)offset, (void)length;
+    return nullptr;
+  }
+};
+
+template <typename T>
+using StoreResult = std::expected<T, StoreError>;
+
+struct FileStoreOptions {
+  std::uint64_t offset = 0;             // where the store begins in the file
+  std::uint64_t length = UINT64_MAX;    // at most to the end of the file
+  std::uint64_t zero_tail = 0;          // so many zero bytes follow the file's
+};
+
+// A part of a regular file. The file may be replaced or shrink while it is read: what is then
+// missing is an error at that place, never zeroes. ENOENT, EACCES …: as open(2). EINVAL: not a
+// regular file, or offset and length do not lie inside it.
+[[nodiscard]] StoreResult<std::shared_ptr<Store>> open_file_store(const std::string& path,
+                                                                  const FileStoreOptions& options = {});
+
+// Bytes that the caller keeps alive and unchanged. Reading never fails.
+[[nodiscard]] std::shared_ptr<Store> make_memory_store(std::span<const std::byte> bytes);
+
+// Zeroes.
+[[nodiscard]] std::shared_ptr<Store> make_zero_store(std::uint64_t size);
+
+// A function of the caller's: fills `into` from `offset` and returns 0 or a positive errno. It may
+// take long, and runs in several threads at once; it may not touch memory of the pager's mappings.
+using StoreFunction = int (*)(void* context, std::uint64_t offset, std::span<std::byte> into);
+[[nodiscard]] std::shared_ptr<Store> make_function_store(std::uint64_t size, StoreFunction function,
+                                                         void* context);
+
+}  // namespace userfault

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Filling pages: from owning them to having them installed, poisoned, or given back.
+//
+// A Fill is one piece of work: a run of pages, a buffer, a request to the store. The thread that
+// asks the store goes on at once; whoever completes the request (the same thread inside read() for
+// a store that answers at once, or one of the store's) installs the pages. The number of Fills is
+// fixed, which bounds memory and everything that can be in flight.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/mapping.h"
+#include "pager/counters.h"
+#include "pager/region.h"
+#include "userfault/pager.h"
+
+namespace userfault::pager {
+
+// The most bytes of one fill, unless one page is larger: what fits the second-level cache twice.
+constexpr std::size_t kFillBytes = std::size_t{256} << 10;
+constexpr std::size_t kStagingBytes = std::size_t{2} << 20;
+
+enum class Cause : std::uint8_t { kFault, kPrefetch };
+
+// Pages that the caller owns, and why they are filled.
+struct FillOrder {
+  static constexpr std::size_t kNone = SIZE_MAX;
+  PageSpan span;
+  std::size_t demanded = kNone;  // the page that a thread waits for: it is poisoned if it must be;
+                                 // the others are given back when they cannot be had
+  Cause cause = Cause::kFault;
+  std::uint64_t since_ns = 0;    // when the fault's message was read
+};
+
+class Filler {
+ public:
+  Filler(const PagerOptions& options, Counters& counters, unsigned fills);
+  ~Filler();
+  Filler(const Filler&) = delete;
+  Filler& operator=(const Filler&) = delete;
+  [[nodiscard]] bool valid() const noexcept { return memory_.valid(); }
+
+  // Fills the order's pages. `before_waiting` is called once, before this thread waits for a slow
+  // store or for a free Fill.
+  void fill(const RegionUse& region, const FillOrder& order, const std::function<void()>& before_waiting);
+
+  [[nodiscard]] std::vector<PageError> errors() const;
+
+ private:
+  struct Fill;
+
+  Fill* take(const std::function<void()>& before_waiting);
+  void give(Fill* fill);
+  void read(Fill* fill, const std::function<void()>& before_waiting);
+  static void on_answer(StoreRequest& request);
+  void complete(Fill* fill);
+  void recover(Fill* fill);
+  void retry_demanded(Fill* fill);
+
+  void install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes);
+  void install_zeroes(Region& region, const FillOrder& order, PageSpan span);
+  void installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result, bool zeroes);
+  void give_up(Region& region, const FillOrder& order, PageSpan span, int code);
+  void poison(Region& region, std::size_t page, int code);
+
+  const int attempts_;
+  const std::chrono::microseconds pause_;
+  Counters& counters_;
+  base::OwnedMapping memory_;
+  std::vector<std::unique_ptr<Fill>> all_;
+
+  std::mutex pool_mutex_;
+  std::condition_variable pool_changed_;
+  std::vector<Fill*> free_;  // the one used last on top: its buffer is still in the cache
+
+  mutable std::mutex errors_mutex_;
+  std::vector<PageError> errors_;
+};
+
+}  // namespace userfault::pager

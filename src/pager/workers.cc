@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads that answer faults.
+//
+// One of them, the leader, reads messages. While the store answers at once the leader does
+// everything itself: one thread, one read, one copy a fault, no hand-over. It gives the lead to the
+// next thread when it would have to wait for the store, or when one read brought several faults.
+// The rejected way: all threads blocked in read(2). The kernel wakes all of them for each message,
+// and on a machine with few processors the losers cost as much as the fault.
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+#include "pager/core.h"
+
+namespace userfault::pager {
+namespace {
+
+[[noreturn]] void die(const Error& error) {
+  std::fprintf(stderr, "userfault: the pager cannot read its descriptor: %s\n", error.message().c_str());
+  std::abort();
+}
+
+}  // namespace
+
+void Core::work() {
+  std::unique_lock leader(leader_);
+  const std::function<void()> hand_over = [&] {
+    if (leader.owns_lock()) leader.unlock();
+  };
+  // With a single worker there is nobody to hand over to, and the store may as well wait.
+  const std::function<void()> before_waiting = workers_count_ > 1 ? hand_over : std::function<void()>();
+  std::array<Message, 16> buffer;
+  const std::size_t most = workers_count_ > 1 ? 4 : buffer.size();
+  while (!stopping_) {
+    const auto messages = descriptor_.read(std::span(buffer).first(most));
+    if (!messages && messages.error().code == EINTR) continue;
+    if (!messages) die(messages.error());
+    const auto count = static_cast<std::uint32_t>(messages->size());
+    faults_in_service_ += count;
+    if (count > 1 && workers_count_ > 1) hand_over();
+    for (const Message& message : *messages) serve(message, before_waiting);
+    if (faults_in_service_.fetch_sub(count) == count) faults_in_service_.notify_all();
+    if (!leader.owns_lock()) leader.lock();
+  }
+}
+
+void Core::serve(const Message& message, const std::function<void()>& before_waiting) {
+  const Fault* const fault = std::get_if<Fault>(&message);
+  if (fault == nullptr) return;  // no layout event was asked for
+  if (const RegionUse region = find(fault->address); region) {
+    serve_fault(region, fault->address, before_waiting);
+    return;
+  }
+  const PageRange bell = PageRange::of(doorbell_.data(), doorbell_.length());
+  if (bell.contains(fault->address)) {
+    (void)descriptor_.zeropage_fully(bell);
+    return;
+  }
+  // A region that is being closed: the thread shall try again, and find the memory gone.
+  const std::size_t page = doorbell_.length();
+  (void)descriptor_.wake({fault->address & ~(page - 1), page});
+}
+
+void Core::serve_fault(const RegionUse& region, std::uintptr_t address, const std::function<void()>& before_waiting) {
+  counters_.faults.add(1);
+  const std::size_t page = region->page_of(address);
+  const PageState state = region->states().claim_or_want(page);
+  if (state == PageState::kAbsent) {
+    fill_for_fault(region, page, before_waiting);
+    return;
+  }
+  if (state == PageState::kFilling) {
+    counters_.repeated.add(1);
+    return;  // its owner wakes the thread
+  }
+  // It was filled, or poisoned, once. Either it is there, and the message is older than that; or the
+  // program has dropped it since, and it has to come back.
+  if (region->surely_present(address) || !region->states().claim(page, state)) {
+    counters_.repeated.add(1);
+    region->wake({page, 1});
+    return;
+  }
+  if (state == PageState::kResident) {
+    region->resident().subtract(region->page_size());
+    counters_.resident_bytes.subtract(region->page_size());
+  }
+  filler_.fill(region, {.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .since_ns = now_ns()}, before_waiting);
+}
+
+void Core::fill_for_fault(const RegionUse& region, std::size_t page, const std::function<void()>& before_waiting) {
+  FillOrder order{.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .since_ns = now_ns()};
+  if (region->detects_streams()) {
+    const auto advice = region->streams().on_fault(page);
+    if (advice.ahead.count != 0) enqueue(*region, advice.ahead, true);
+    if (advice.now.count > 1) order.span.count += region->claim_upwards(page + 1, advice.now.count - 1);
+  }
+  if (order.span.count == 1 && region->around() > 1) order.span = claim_around(*region, page);
+  filler_.fill(region, order, before_waiting);
+}
+
+// The aligned block of pages around one that is ours already, as far as it is free.
+PageSpan Core::claim_around(Region& region, std::size_t page) {
+  const std::size_t first = page & ~(region.around() - 1);
+  const std::size_t above = region.claim_upwards(page + 1, first + region.around() - page - 1);
+  const std::size_t below = region.claim_downwards(page, page - first);
+  return {page - below, below + 1 + above};
+}
+
+// Brings the leader, who may be blocked in read(2), back to look at stopping_: a fault of our own.
+void Core::ring() {
+  if (threads_.empty()) return;
+  const volatile std::byte* const bell = doorbell_.data();
+  (void)*bell;
+}
+
+}  // namespace userfault::pager

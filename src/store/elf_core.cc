@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading an ELF core's headers. Every number is checked against the file's size before it is used;
+// sums are written so that they cannot wrap.
+#include "userfault/elf_core.h"
+
+#include <elf.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/page_size.h"
+#include "store/file_store.h"
+
+namespace userfault {
+namespace {
+
+// A core of a process with vm.max_map_count mappings has 65,530 segments; nobody needs many more.
+constexpr std::uint64_t kMostSegments = 1 << 20;
+
+struct Reader {
+  const std::string& path;
+  const store::OpenedFile& file;
+
+  [[nodiscard]] std::unexpected<StoreError> broken(std::uint64_t offset, const std::string& why) const {
+    return std::unexpected(StoreError{EINVAL, offset, path + ": " + why});
+  }
+
+  StoreResult<void> read(std::uint64_t offset, void* into, std::size_t length, const char* what) const {
+    if (offset > file.size || length > file.size - offset)
+      return broken(offset, std::string("truncated: ") + what + " ends behind the file's " +
+                                std::to_string(file.size) + " bytes");
+    const auto outcome = store::read_exactly(file.fd.get(), offset, static_cast<std::byte*>(into), length, true);
+    if (outcome.code == 0) return {};
+    return std::unexpected(StoreError{outcome.code, offset,
+                                      path + ": cannot read " + what + ": " + std::strerror(outcome.code)});
+  }
+};
+
+StoreResult<void> check_identity(const Reader& reader, const Elf64_Ehdr& header) {
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) return reader.broken(0, "not an ELF file");
+  if (header.e_ident[EI_CLASS] != ELFCLASS64)
+    return reader.broken(EI_CLASS, "not a 64-bit ELF file; only 64-bit cores can be restored");
+  constexpr auto kOurOrder = std::endian::native == std::endian::little ? ELFDATA2LSB : ELFDATA2MSB;
+  if (header.e_ident[EI_DATA] != kOurOrder) return reader.broken(EI_DATA, "a core of the other byte order");
+  if (header.e_type != ET_CORE)
+    return reader.broken(offsetof(Elf64_Ehdr, e_type), "an ELF file, but not a core (its type is " +
+                                                           std::to_string(header.e_type) + ", a core's is 4)");
+  if (header.e_phentsize != sizeof(Elf64_Phdr))
+    return reader.broken(offsetof(Elf64_Ehdr, e_phentsize),
+                         "program headers of " + std::to_string(header.e_phentsize) + " bytes, 56 expected");
+  return {};
+}
+
+// From 65,535 segments on the count stands in section header 0 (elf(5), PN_XNUM).
+StoreResult<std::uint64_t> segment_count(const Reader& reader, const Elf64_Ehdr& header) {
+  if (header.e_phnum != PN_XNUM) return header.e_phnum;
+  if (header.e_shoff == 0 || header.e_shentsize != sizeof(Elf64_Shdr))
+    return reader.broken(offsetof(Elf64_Ehdr, e_shoff), "more than 65,534 segments, but no section header to count them");
+  Elf64_Shdr section{};
+  if (const auto read = reader.read(header.e_shoff, &section, sizeof section, "section header 0"); !read)
+    return std::unexpected(read.error());
+  return section.sh_info;
+}
+
+StoreResult<std::vector<Elf64_Phdr>> read_program_headers(const Reader& reader) {
+  Elf64_Ehdr header{};
+  if (reader.file.size < sizeof header)
+    return reader.broken(0, "too short for an ELF core (" + std::to_string(reader.file.size) + " bytes)");
+  if (const auto read = reader.read(0, &header, sizeof header, "the ELF header"); !read)
+    return std::unexpected(read.error());
+  if (const auto good = check_identity(reader, header); !good) return std::unexpected(good.error());
+  const auto count = segment_count(reader, header);
+  if (!count) return std::unexpected(count.error());
+  if (*count > kMostSegments)
+    return reader.broken(0, std::to_string(*count) + " segments; the most that is believed is 1048576");
+  // Checked before memory for them is taken: a damaged count shall not cost gigabytes.
+  const std::uint64_t bytes = *count * sizeof(Elf64_Phdr);
+  if (header.e_phoff > reader.file.size || bytes > reader.file.size - header.e_phoff)
+    return reader.broken(header.e_phoff, "truncated: the program headers end behind the file's " +
+                                             std::to_string(reader.file.size) + " bytes");
+  std::vector<Elf64_Phdr> headers(static_cast<std::size_t>(*count));
+  if (const auto read = reader.read(header.e_phoff, headers.data(), static_cast<std::size_t>(bytes), "the program headers");
+      !read)
+    return std::unexpected(read.error());
+  return headers;
+}
+
+std::uint32_t protection_of(std::uint32_t flags) {
+  return ((flags & PF_R) != 0 ? static_cast<std::uint32_t>(PROT_READ) : 0u) |
+         ((flags & PF_W) != 0 ? static_cast<std::uint32_t>(PROT_WRITE) : 0u) |
+         ((flags & PF_X) != 0 ? static_cast<std::uint32_t>(PROT_EXEC) : 0u);
+}
+
+StoreResult<CoreSegment> check_segment(const Reader& reader, const Elf64_Phdr& header, std::size_t index) {
+  const std::string name = "segment " + std::to_string(index);
+  if (header.p_vaddr % base::page_size() != 0)
+    return reader.broken(header.p_offset, name + " does not begin at a page");
+  if (header.p_filesz > header.p_memsz)
+    return reader.broken(header.p_offset, name + " has more bytes in the file than in memory");
+  if (header.p_memsz > UINT64_MAX - base::page_size() - header.p_vaddr)
+    return reader.broken(header.p_offset, name + " wraps around the end of the address space");
+  if (header.p_offset > reader.file.size || header.p_filesz > reader.file.size - header.p_offset)
+    return reader.broken(header.p_offset, "truncated: " + name + " needs " + std::to_string(header.p_filesz) +
+                                              " bytes at " + std::to_string(header.p_offset) + ", the file has " +
+                                              std::to_string(reader.file.size));
+  return CoreSegment{.address = header.p_vaddr,
+                     .memory_size = header.p_memsz,
+                     .file_offset = header.p_offset,
+                     .file_size = header.p_filesz,
+                     .protection = protection_of(header.p_flags)};
+}
+
+StoreResult<void> sort_and_check_overlap(const Reader& reader, std::vector<CoreSegment>& segments) {
+  std::ranges::sort(segments, {}, &CoreSegment::address);
+  const std::uint64_t page = base::page_size();
+  for (std::size_t i = 1; i < segments.size(); ++i) {
+    const CoreSegment& before = segments[i - 1];
+    const std::uint64_t pages = (before.memory_size + page - 1) / page;
+    if (before.address + pages * page > segments[i].address)
+      return reader.broken(segments[i].file_offset, "two segments overlap in memory");
+  }
+  return {};
+}
+
+}  // namespace
+
+StoreResult<ElfCore> ElfCore::open(const std::string& path) {
+  auto opened = store::open_regular(path);
+  if (!opened) return std::unexpected(opened.error());
+  const auto file = std::make_shared<const store::OpenedFile>(std::move(*opened));
+  const Reader reader{path, *file};
+  const auto headers = read_program_headers(reader);
+  if (!headers) return std::unexpected(headers.error());
+  ElfCore core;
+  core.path_ = path;
+  core.file_ = file;
+  for (std::size_t i = 0; i < headers->size(); ++i) {
+    const Elf64_Phdr& header = (*headers)[i];
+    if (header.p_type != PT_LOAD || header.p_memsz == 0) continue;
+    auto segment = check_segment(reader, header, i);
+    if (!segment) return std::unexpected(segment.error());
+    core.segments_.push_back(*segment);
+  }
+  if (core.segments_.empty()) return reader.broken(0, "a core without memory: it has no PT_LOAD segment");
+  if (const auto sorted = sort_and_check_overlap(reader, core.segments_); !sorted) return std::unexpected(sorted.error());
+  return core;
+}
+
+bool ElfCore::looks_like_elf(const std::string& path) {
+  const auto file = store::open_regular(path);
+  if (!file || file->size < SELFMAG) return false;
+  std::byte magic[SELFMAG];
+  return store::read_exactly(file->fd.get(), 0, magic, sizeof magic, true).code == 0 &&
+         std::memcmp(magic, ELFMAG, SELFMAG) == 0;
+}
+
+std::shared_ptr<Store> ElfCore::segment_store(std::size_t index) const {
+  const CoreSegment& segment = segments_[index];
+  return store::make_file_store(file_, {.offset = segment.file_offset,
+                                        .length = segment.file_size,
+                                        .zero_tail = segment.memory_size - segment.file_size});
+}
+
+}  // namespace userfault
