@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/restore/image.h"
+
+#include <fmt/core.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+#include <utility>
+
+namespace userfault::tools::restore {
+namespace {
+
+Outcome<Image> open_core(const ImageOptions& options) {
+  const auto core = ElfCore::open(options.path);
+  if (!core) return std::unexpected(core.error().text + " (give --offset 0 to restore it as a flat file)");
+  Image image{.path = options.path, .core = true, .parts = {}};
+  for (std::size_t i = 0; i < core->segments().size(); ++i) {
+    const CoreSegment& segment = core->segments()[i];
+    image.parts.push_back({.store = core->segment_store(i),
+                           .wanted_address = segment.address,
+                           .file_offset = segment.file_offset,
+                           .file_size = segment.file_size});
+  }
+  return image;
+}
+
+Outcome<Image> open_flat(const ImageOptions& options) {
+  auto store = open_file_store(options.path, {.offset = options.offset, .length = options.length});
+  if (!store) return std::unexpected(store.error().text);
+  const std::uint64_t size = (*store)->size();
+  if (size == 0) return std::unexpected(options.path + ": nothing to restore: the image has no bytes there");
+  Image image{.path = options.path, .core = false, .parts = {}};
+  image.parts.push_back({.store = std::move(*store), .file_offset = options.offset, .file_size = size});
+  return image;
+}
+
+struct Mapped {
+  Mapping mapping;
+  bool relocated;
+};
+
+Outcome<Mapped> place_part(const Pager& pager, const Part& part, const PlacementOptions& options) {
+  MapOptions map = options.map;
+  if (part.wanted_address != 0 && !options.relocate) {
+    map.address = reinterpret_cast<void*>(part.wanted_address);
+    if (auto mapping = pager.map(part.store, map)) return Mapped{std::move(*mapping), false};
+    // Taken by this program itself, or not for user space at all ([vsyscall]): put it elsewhere.
+    map.address = nullptr;
+  }
+  auto mapping = pager.map(part.store, map);
+  if (mapping) return Mapped{std::move(*mapping), part.wanted_address != 0};
+  return std::unexpected(mapping.error().message());
+}
+
+}  // namespace
+
+std::uint64_t Image::bytes() const {
+  std::uint64_t sum = 0;
+  for (const Part& part : parts) sum += part.store->size();
+  return sum;
+}
+
+std::uint64_t Image::memory_needed() const {
+  std::uint64_t sum = 0;
+  for (const Part& part : parts) {
+    const std::uint64_t size = part.store->size();
+    sum += size / 512;  // page tables
+    for (std::uint64_t at = 0; at < size;) {
+      const StoreExtent extent = part.store->extent(at, size - at);
+      if (!extent.zero) sum += extent.length;
+      at += extent.length;
+    }
+  }
+  return sum;
+}
+
+Outcome<Image> open_image(const ImageOptions& options) {
+  return !options.flat && ElfCore::looks_like_elf(options.path) ? open_core(options) : open_flat(options);
+}
+
+Outcome<Placed> place(const Pager& pager, const Image& image, const PlacementOptions& options) {
+  Placed placed;
+  PlacementOptions now = options;
+  for (const Part& part : image.parts) {
+    auto mapped = place_part(pager, part, now);
+    if (!mapped && now.map.huge) {
+      placed.without_huge = true;
+      now.map.huge = false;
+      mapped = place_part(pager, part, now);
+    }
+    if (!mapped) return std::unexpected(mapped.error());
+    if (mapped->relocated) ++placed.relocated;
+    placed.parts.push_back({part, std::move(mapped->mapping)});
+  }
+  return placed;
+}
+
+Outcome<void> check_memory(const Image& image) {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string line;
+  unsigned long long available_kib = 0;
+  while (std::getline(meminfo, line))
+    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &available_kib) == 1) break;
+  const std::uint64_t available = available_kib * 1024;
+  const std::uint64_t needed = image.memory_needed();
+  if (available == 0 || needed <= available) return {};
+  return std::unexpected(fmt::format(
+      "{}: larger than memory: it needs {} MiB, {} MiB are available; restore a part of it with --offset and --length, "
+      "or touch only what you need (--access none)",
+      image.path, needed >> 20, available >> 20));
+}
+
+}  // namespace userfault::tools::restore

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// userfault restore: the pager over an image, with threads that read it.
+#include <fmt/core.h>
+
+#include <cstring>
+#include <map>
+#include <string>
+
+#include "tools/command.h"
+#include "tools/restore/access.h"
+#include "tools/restore/image.h"
+#include "tools/restore/report.h"
+
+namespace userfault::tools {
+namespace {
+
+using namespace restore;
+
+constexpr std::size_t kMostErrorsShown = 8;
+
+int fail(const std::string& what) {
+  fmt::print(stderr, "userfault restore: {}\n", what);
+  return 1;
+}
+
+struct Options {
+  ImageOptions image;
+  EngineKind engine = EngineKind::kAutomatic;
+  unsigned workers = 2;
+  std::size_t around = 1;
+  bool prefetch = false;
+  std::size_t page_size = 4096;
+  AccessPattern access = AccessPattern::kSequential;
+  unsigned readers = 1;
+  std::uint64_t seed = 1;
+  bool verify = false;
+  bool relocate = false;
+  bool histogram = false;
+  bool quiet = false;
+  std::string json;
+};
+
+double microseconds(Clock::duration duration) { return std::chrono::duration<double, std::micro>(duration).count(); }
+
+class Run {
+ public:
+  Run(const Options& options, Image image, Pager pager, Placed placed, Clock::time_point start)
+      : options_(options), image_(std::move(image)), pager_(std::move(pager)), placed_(std::move(placed)), start_(start) {}
+
+  int go() {
+    Report report = describe();
+    {
+      const Progress progress(pager_, report.bytes);
+      access(report);
+    }
+    const std::string trouble = options_.verify ? compare(report) : std::string();
+    report.statistics = pager_.statistics();
+    if (!options_.quiet) print(report);
+    if (options_.histogram) print_histogram(report.latency);
+    show_errors();
+    if (!trouble.empty()) fmt::print(stderr, "userfault restore: {}: {}\n", image_.path, trouble);
+    const bool written = options_.json.empty() || write_json(report, options_.json);
+    const bool good = report.unreadable == 0 && (!options_.verify || report.verified);
+    return good && written ? 0 : 1;
+  }
+
+ private:
+  Report describe() const {
+    return {.image = image_.path,
+            .core = image_.core,
+            .segments = image_.parts.size(),
+            .relocated = placed_.relocated,
+            .engine = name_of(pager_.engine()),
+            .workers = options_.workers,
+            .page_size = options_.page_size,
+            .huge = options_.page_size > 4096 && !image_.core && !placed_.without_huge,
+            .bytes = image_.bytes(),
+            .verify_asked = options_.verify};
+  }
+
+  void access(Report& report) {
+    const auto begin = Clock::now();
+    if (options_.prefetch)
+      for (const MappedPart& part : placed_.parts) part.mapping.prefetch(0, part.mapping.size());
+    if (options_.access != AccessPattern::kNone) {
+      const AccessResult result = touch_all(placed_.parts, options_.access, options_.readers, options_.seed);
+      report.first_byte_us = microseconds(result.first_byte - start_);
+      report.latency = result.latency;
+      report.unreadable = result.unreadable;
+    }
+    if (options_.prefetch)
+      for (const MappedPart& part : placed_.parts) part.mapping.wait_for_prefetch();
+    if (options_.prefetch || options_.access != AccessPattern::kNone)
+      report.seconds = microseconds(Clock::now() - begin) / 1e6;
+  }
+
+  // What differs, or nothing.
+  std::string compare(Report& report) {
+    const auto begin = Clock::now();
+    const VerifyResult result = verify(image_.path, placed_.parts);
+    if (report.first_byte_us == 0) report.first_byte_us = microseconds(result.first_byte - start_);
+    if (report.seconds == 0) report.seconds = microseconds(Clock::now() - begin) / 1e6;
+    report.verified_bytes = result.equal_bytes;
+    report.verified = result.trouble.empty() && result.equal_bytes == report.bytes;
+    report.unreadable = std::max(report.unreadable, result.unreadable);
+    if (result.trouble.empty() && !report.verified)
+      return fmt::format("{} of {} bytes verified", result.equal_bytes, report.bytes);
+    return result.trouble;
+  }
+
+  void show_errors() const {
+    const auto errors = pager_.errors();
+    for (std::size_t i = 0; i < std::min(errors.size(), kMostErrorsShown); ++i)
+      fmt::print(stderr, "userfault restore: {}: {}\n", image_.path, text_of(errors[i]));
+    if (errors.size() > kMostErrorsShown)
+      fmt::print(stderr, "userfault restore: {}: and {} pages more\n", image_.path, errors.size() - kMostErrorsShown);
+  }
+
+  std::string text_of(const PageError& error) const {
+    std::uint64_t offset = error.offset;
+    for (const MappedPart& part : placed_.parts) {
+      const auto start = reinterpret_cast<std::uintptr_t>(part.mapping.data());
+      if (error.address - start < part.mapping.size()) offset = part.part.file_offset + error.offset;
+    }
+    const char* const why = error.code == ENODATA ? "the file has become shorter while it was read" : std::strerror(error.code);
+    return fmt::format("the page at offset {} could not be read: {}; it is poisoned (reading it is SIGBUS)", offset, why);
+  }
+
+  const Options& options_;
+  const Image image_;
+  const Pager pager_;
+  const Placed placed_;
+  const Clock::time_point start_;
+};
+
+class Restore final : public Command {
+ public:
+  const char* name() const override { return "restore"; }
+  const char* summary() const override { return "bring a memory image back, page by page as it is touched"; }
+
+  void add_options(CLI::App& app) override {
+    app.add_option("IMAGE", o_.image.path, "a flat file, or an ELF core")->required();
+    offset_ = app.add_option("--offset", o_.image.offset, "restore from this byte of the file, as a flat image")
+                  ->transform(CLI::AsSizeValue(false));
+    length_ = app.add_option("--length", o_.image.length, "so many bytes")->transform(CLI::AsSizeValue(false));
+    app.add_option("--engine", o_.engine, "auto, kernel or user")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, EngineKind>{
+            {"auto", EngineKind::kAutomatic}, {"kernel", EngineKind::kKernel}, {"user", EngineKind::kUser}}));
+    app.add_option("--workers", o_.workers, "threads that answer faults")->check(CLI::Range(1, 64))->capture_default_str();
+    app.add_option("--around", o_.around, "fill so many pages around a fault, a power of two")
+        ->check(CLI::Range(1, 512))
+        ->capture_default_str();
+    app.add_flag("--prefetch", o_.prefetch, "bring in everything in the background too; faults go first");
+    app.add_option("--page-size", o_.page_size, "4k or 2m")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, std::size_t>{{"4k", 4096}, {"2m", std::size_t{2} << 20}}));
+    app.add_option("--access", o_.access, "how the image is read: sequential, random or none")
+        ->transform(CLI::CheckedTransformer(std::map<std::string, AccessPattern>{
+            {"sequential", AccessPattern::kSequential}, {"random", AccessPattern::kRandom}, {"none", AccessPattern::kNone}}));
+    app.add_option("--readers", o_.readers, "threads that read it")->check(CLI::Range(1, 256))->capture_default_str();
+    app.add_option("--seed", o_.seed, "of the random order")->capture_default_str();
+    app.add_flag("--verify", o_.verify, "compare every byte with the file");
+    app.add_flag("--relocate", o_.relocate, "put a core's segments anywhere instead of where they were");
+    app.add_option("--json", o_.json, "write the report to this file; - is standard output");
+    app.add_flag("--histogram", o_.histogram, "print the latency of faults as a histogram");
+    app.add_flag("--quiet", o_.quiet, "do not print the report");
+  }
+
+  int run() override {
+    const auto start = Clock::now();
+    o_.image.flat = offset_->count() + length_->count() != 0;
+    if (o_.around == 0 || (o_.around & (o_.around - 1)) != 0) return fail("--around must be a power of two"), 2;
+    auto image = open_image(o_.image);
+    if (!image) return fail(image.error());
+    const bool all = o_.prefetch || o_.verify || o_.access != AccessPattern::kNone;
+    if (const auto fits = all ? check_memory(*image) : Outcome<void>{}; !fits) return fail(fits.error());
+    auto pager = Pager::create({.engine = o_.engine, .workers = o_.workers});
+    if (!pager)
+      return fail(fmt::format("the {} engine is not available: {}", name_of(o_.engine), pager.error().message()));
+    const MapOptions map{.page_size = o_.page_size,
+                         .huge = o_.page_size > 4096 && !image->core,
+                         .around = o_.around};
+    auto placed = place(*pager, *image, {.relocate = o_.relocate, .map = map});
+    if (!placed) return fail(fmt::format("{}: {}", image->path, placed.error()));
+    return Run(o_, std::move(*image), std::move(*pager), std::move(*placed), start).go();
+  }
+
+ private:
+  Options o_;
+  CLI::Option* offset_ = nullptr;
+  CLI::Option* length_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_restore_command() { return std::make_unique<Restore>(); }
+
+}  // namespace userfault::tools
