@@ -16,6 +16,7 @@
 
 #include "support/context.h"
 #include "support/mapping.h"
+#include "support/modes.h"
 #include "support/registry.h"
 #include "support/task.h"
 #include "support/uffd.h"
