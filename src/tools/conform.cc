@@ -3,9 +3,8 @@
 // from outside of include/userfault that a tool is allowed: the suite is what this command ships.
 #include <fmt/core.h>
 
-#include <cerrno>
-#include <cstring>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "support/suite.h"
@@ -44,14 +43,19 @@ class Conform final : public Command {
     }
     // With --json - the standard output is for a program to read.
     if (json_ != "-") conformance::print(report);
-    if (!json_.empty() && !conformance::write_json(report, json_)) {
-      fmt::print(stderr, "userfault conform: cannot write {}: {}\n", json_, std::strerror(errno));
+    if (json_.empty()) return status_of(report);
+    if (const std::error_code error = conformance::write_json(report, json_)) {
+      fmt::print(stderr, "userfault conform: cannot write {}: {}\n", json_, error.message());
       return 1;
     }
-    return report.count(conformance::Status::kFail) == 0 ? 0 : 1;
+    return status_of(report);
   }
 
  private:
+  static int status_of(const conformance::Report& report) {
+    return report.count(conformance::Status::kFail) == 0 ? 0 : 1;
+  }
+
   std::string engine_ = "auto";
   std::string json_;
   bool list_ = false;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <map>
 #include <utility>
@@ -17,7 +18,8 @@ namespace userfault::conformance {
 namespace {
 
 bool matches(const std::vector<std::string>& patterns, const std::string& text) {
-  return std::ranges::any_of(patterns, [&](const std::string& p) { return ::fnmatch(p.c_str(), text.c_str(), 0) == 0; });
+  return std::ranges::any_of(patterns,
+                             [&](const std::string& p) { return ::fnmatch(p.c_str(), text.c_str(), 0) == 0; });
 }
 
 // The ids of the test that are asked for: all of them when the test itself is.
@@ -160,22 +162,25 @@ void print(const Report& report) {
               report.count(Status::kFail), report.count(Status::kSkip));
 }
 
-bool write_json(const Report& report, const std::string& path) {
+std::error_code write_json(const Report& report, const std::string& path) {
   std::string text = "{\"engine\": " + json_string(report.engine) + ",\n \"results\": [";
   const char* separator = "\n";
   for (const Result& result : report.results) {
     text += separator;
     text += "  {\"id\": " + json_string(result.id) + ", \"backing\": " + json_string(result.backing) +
-            ", \"status\": " + json_string(name_of(result.status)) + ", \"reason\": " + json_string(result.reason) + "}";
+            ", \"status\": " + json_string(name_of(result.status)) +
+            ", \"reason\": " + json_string(result.reason) + "}";
     separator = ",\n";
   }
   text += "],\n \"pass\": " + std::to_string(report.count(Status::kPass)) +
           ", \"fail\": " + std::to_string(report.count(Status::kFail)) +
           ", \"skip\": " + std::to_string(report.count(Status::kSkip)) + "}\n";
   std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "w");
-  if (file == nullptr) return false;
+  if (file == nullptr) return {errno, std::generic_category()};
   const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  return (path == "-" ? std::fflush(file) : std::fclose(file)) == 0 && written;
+  const int write_error = errno;
+  if ((path == "-" ? std::fflush(file) : std::fclose(file)) != 0) return {errno, std::generic_category()};
+  return {written ? 0 : write_error, std::generic_category()};
 }
 
 void print_list(const Options& options) {

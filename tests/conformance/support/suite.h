@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "userfault/userfault.h"
@@ -47,10 +48,10 @@ struct Report {
 
 [[nodiscard]] Report run(const Options& options);
 
-// One line per result and a count; then the same as JSON. The return value of write_json is false,
-// with errno, when the file cannot be written.
+// One line per result and a count; then the same as JSON. write_json returns why the
+// file could not be written, or no error.
 void print(const Report& report);
-[[nodiscard]] bool write_json(const Report& report, const std::string& path);
+[[nodiscard]] std::error_code write_json(const Report& report, const std::string& path);
 
 // Prints one line per test that `options.only` selects: its name, its ids, its backings.
 void print_list(const Options& options);
