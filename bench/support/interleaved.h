@@ -71,7 +71,9 @@ class Table {
     std::printf("| %s | %.0f ns | %.0f ns | %.3f |\n", question, result.first_ns, result.second_ns, result.ratio);
     std::fflush(stdout);
   }
-  void skipped(const char* question, const char* reason) { std::printf("| %s | | | skipped: %s |\n", question, reason); }
+  void skipped(const char* question, const char* reason) {
+    std::printf("| %s | | | skipped: %s |\n", question, reason);
+  }
 };
 
 }  // namespace userfault::bench

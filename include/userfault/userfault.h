@@ -52,7 +52,8 @@ USERFAULT_EXPORT int userfault_close(int fd);
 USERFAULT_EXPORT int userfault_ioctl_api(int fd, uint64_t features, uint64_t *features_out, uint64_t *ioctls_out);
 USERFAULT_EXPORT int userfault_ioctl_register(int fd, void *start, size_t length, uint64_t mode, uint64_t *ioctls_out);
 USERFAULT_EXPORT int userfault_ioctl_unregister(int fd, void *start, size_t length);
-USERFAULT_EXPORT int userfault_ioctl_copy(int fd, void *to, const void *from, size_t length, uint64_t mode, int64_t *done);
+USERFAULT_EXPORT int userfault_ioctl_copy(int fd, void *to, const void *from, size_t length, uint64_t mode,
+                                          int64_t *done);
 USERFAULT_EXPORT int userfault_ioctl_zeropage(int fd, void *start, size_t length, uint64_t mode, int64_t *done);
 USERFAULT_EXPORT int userfault_ioctl_wake(int fd, void *start, size_t length);
 USERFAULT_EXPORT int userfault_ioctl_writeprotect(int fd, void *start, size_t length, uint64_t mode);

@@ -67,7 +67,8 @@ const char* advice_for(Refuser refuser) noexcept {
     case Refuser::kKernelAge: return "ask for less, boot a newer kernel, or use the user engine";
     case Refuser::kCapability: return "run with CAP_SYS_PTRACE";
     case Refuser::kLimit: return "raise the limit (ulimit -n, fs.file-max, memory), or close something";
-    case Refuser::kSecurityModule: return "allow the anonymous inode [userfaultfd] in its policy, or use the user engine";
+    case Refuser::kSecurityModule:
+      return "allow the anonymous inode [userfaultfd] in its policy, or use the user engine";
   }
   return "";
 }

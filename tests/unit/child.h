@@ -56,7 +56,8 @@ ChildEnd run_in_child(Body&& body, unsigned guard_seconds = 20) {
   ::close(ends[1]);
   ChildEnd end;
   char buffer[4096];
-  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof buffer)) > 0;) end.bytes.append(buffer, static_cast<std::size_t>(n));
+  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof buffer)) > 0;)
+    end.bytes.append(buffer, static_cast<std::size_t>(n));
   ::close(ends[0]);
   ::waitpid(child, &end.status, 0);
   return end;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <ostream>
 #include <regex>
 #include <string>
 #include <string_view>
@@ -149,6 +150,9 @@ struct Sample {
   const char* line;
   bool fine;
 };
+
+// For the test's listed name; without it that would be the struct's bytes, pointers and all.
+void PrintTo(const Sample& sample, std::ostream* out) { *out << sample.path << " " << sample.line; }
 
 class LayersOfASample : public testing::TestWithParam<Sample> {};
 

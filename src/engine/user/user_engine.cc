@@ -3,7 +3,6 @@
 
 #include <cerrno>
 
-
 namespace userfault::engine::user {
 namespace {
 

@@ -50,7 +50,9 @@ inline long mremap(std::uintptr_t from, std::size_t old_length, std::size_t new_
 inline long mincore(std::uintptr_t start, std::size_t length, unsigned char* vector) noexcept {
   return raw_syscall(SYS_mincore, static_cast<long>(start), static_cast<long>(length), as_long(vector));
 }
-inline long openat(const char* path, int flags) noexcept { return raw_syscall(SYS_openat, -100, as_long(path), flags, 0); }
+inline long openat(const char* path, int flags) noexcept {
+  return raw_syscall(SYS_openat, -100, as_long(path), flags, 0);
+}
 inline long close(int fd) noexcept { return raw_syscall(SYS_close, fd); }
 inline long read(int fd, void* buffer, std::size_t bytes) noexcept {
   return raw_syscall(SYS_read, fd, as_long(buffer), static_cast<long>(bytes));
