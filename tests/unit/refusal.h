@@ -21,6 +21,12 @@
 
 namespace userfault::refusal {
 
+template <std::size_t N>
+bool install(std::array<sock_filter, N>& filter) {
+  const sock_fprog program{static_cast<unsigned short>(N), filter.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
 // Answers `action` to userfaultfd(2) whatever its flags, and allows the rest.
 inline bool filter_userfaultfd(std::uint32_t action) {
   std::array filter{
@@ -29,8 +35,7 @@ inline bool filter_userfaultfd(std::uint32_t action) {
       sock_filter BPF_STMT(BPF_RET | BPF_K, action),
       sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+  return install(filter);
 }
 
 // Answers `action` to the ioctl that makes a descriptor from the device.
@@ -43,8 +48,7 @@ inline bool filter_device(std::uint32_t action) {
       sock_filter BPF_STMT(BPF_RET | BPF_K, action),
       sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+  return install(filter);
 }
 
 inline bool become_nobody() { return ::setresgid(65534, 65534, 65534) == 0 && ::setresuid(65534, 65534, 65534) == 0; }

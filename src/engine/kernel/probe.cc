@@ -118,10 +118,11 @@ Refuser classify(const Facts& facts) noexcept {
 
 Facts observe(Door door, int flags, Answer answer) noexcept {
   Facts facts{.door = door, .flags = flags, .answer = answer};
-  facts.seccomp_mode = seccomp_state().mode;
-  facts.sysctl = sysctl_value();
+  const Surroundings around = look_around();
+  facts.seccomp_mode = around.seccomp_mode;
+  facts.sysctl = around.sysctl;
+  facts.may_trace = around.may_trace;
   facts.in_misc = listed_in_misc();
-  facts.may_trace = has_ptrace_capability();
   facts.device_accessible = ::faccessat(AT_FDCWD, "/dev/userfaultfd", R_OK | W_OK, AT_EACCESS) == 0;
   facts.kernel = kernel_version();
   if (door == Door::kSyscall && answer.error == EPERM) {
@@ -132,3 +133,13 @@ Facts observe(Door door, int flags, Answer answer) noexcept {
 }
 
 }  // namespace userfault::engine::kernel
+
+namespace userfault::engine {
+
+Surroundings look_around() noexcept {
+  return {.seccomp_mode = kernel::seccomp_state().mode,
+          .sysctl = kernel::sysctl_value(),
+          .may_trace = kernel::has_ptrace_capability()};
+}
+
+}  // namespace userfault::engine
