@@ -19,6 +19,7 @@ class Command {
 };
 
 [[nodiscard]] std::unique_ptr<Command> make_conform_command();
+[[nodiscard]] std::unique_ptr<Command> make_doctor_command();
 [[nodiscard]] std::unique_ptr<Command> make_restore_command();
 [[nodiscard]] std::unique_ptr<Command> make_version_command();
 

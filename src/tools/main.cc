@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   CLI::App app("userfaultfd over the kernel's engine and in user space", "userfault");
   app.require_subcommand(1);
 
-  const std::array commands{make_conform_command(), make_restore_command(), make_version_command()};
+  const std::array commands{make_conform_command(), make_doctor_command(), make_restore_command(), make_version_command()};
   int status = 0;
   for (const auto& command : commands) {
     CLI::App* sub = app.add_subcommand(command->name(), command->summary());
