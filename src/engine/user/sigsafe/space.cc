@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/user/sigsafe/space.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+namespace userfault::sigsafe {
+
+constinit Space space;
+
+namespace {
+
+// Extents come from one reserved array that is never given back: they are few, and a stale pointer
+// then never reads unmapped memory.
+constexpr std::size_t kMaxExtents = std::size_t{1} << 17;
+constinit Extent* extents = nullptr;
+constinit std::size_t extents_used = 0;
+constinit Extent* extents_free = nullptr;  // linked through `alias`
+
+void* reserve(std::size_t bytes) noexcept {
+  const long at = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return at < 0 && at > -4096 ? nullptr : reinterpret_cast<void*>(at);
+}
+
+Extent* allocate_extent() noexcept {
+  if (Extent* recycled = extents_free; recycled != nullptr) {
+    extents_free = reinterpret_cast<Extent*>(recycled->alias);
+    recycled->alias = 0;
+    return recycled;
+  }
+  if (extents == nullptr) extents = static_cast<Extent*>(reserve(kMaxExtents * sizeof(Extent)));
+  if (extents == nullptr || extents_used == kMaxExtents) return nullptr;
+  return &extents[extents_used++];
+}
+
+}  // namespace
+
+Area* Space::lower(std::uintptr_t address) noexcept {
+  std::size_t low = 0;
+  std::size_t high = count_;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    if (areas_[middle].end <= address)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return areas_ + low;
+}
+
+Area* Space::find(std::uintptr_t address) noexcept {
+  Area* area = lower(address);
+  return area != end() && area->start <= address ? area : nullptr;
+}
+
+long Space::insert(const Area& area) noexcept {
+  if (areas_ == nullptr) areas_ = static_cast<Area*>(reserve(kCapacity * sizeof(Area)));
+  if (areas_ == nullptr || count_ == kCapacity) return -ENOMEM;
+  Area* at = lower(area.start);
+  for (Area* move = end(); move != at; --move) *move = move[-1];
+  *at = area;
+  ++count_;
+  hold(area.extent);
+  return 0;
+}
+
+long Space::split(std::uintptr_t address) noexcept {
+  Area* area = find(address);
+  if (area == nullptr || area->start == address) return 0;
+  Area upper = *area;
+  upper.first = area->page_at(address);
+  upper.start = address;
+  area->end = address;
+  const long result = insert(upper);
+  if (result < 0) area->end = upper.end;
+  return result;
+}
+
+void Space::erase(std::uintptr_t start, std::uintptr_t end_address) noexcept {
+  Area* first = lower(start);
+  Area* last = first;
+  while (last != end() && last->end <= end_address) drop((last++)->extent);
+  const auto removed = static_cast<std::size_t>(last - first);
+  for (Area* move = first; move + removed != end(); ++move) *move = move[removed];
+  count_ -= removed;
+}
+
+Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept {
+  Extent* extent = allocate_extent();
+  if (extent == nullptr) return nullptr;
+  auto* states = static_cast<std::atomic<std::uint8_t>*>(reserve(pages));
+  if (states == nullptr) {
+    extent->references = 1;
+    drop(extent);
+    return nullptr;
+  }
+  extent->states = states;
+  extent->pages = pages;
+  extent->page_shift = page_shift;
+  extent->kind = kind;
+  extent->guards = page_shift == 12 && (kind == Kind::kConverted || kind == Kind::kShared);
+  extent->fd = -1;
+  extent->fd_offset = 0;
+  extent->alias = 0;
+  extent->device = extent->inode = 0;
+  // One page table of guard pages at a time, more where that would still make too many mappings.
+  extent->chunk_pages = 512;
+  while (pages / extent->chunk_pages > 8192) extent->chunk_pages *= 2;
+  extent->references = 0;
+  return extent;
+}
+
+void hold(Extent* extent) noexcept { ++extent->references; }
+
+void drop(Extent* extent) noexcept {
+  if (--extent->references > 0) return;
+  if (extent->states != nullptr) sys::munmap(reinterpret_cast<std::uintptr_t>(extent->states), extent->pages);
+  if (extent->alias != 0) sys::munmap(extent->alias, extent->pages << extent->page_shift);
+  if (extent->fd >= 0) sys::close(extent->fd);
+  extent->states = nullptr;
+  extent->fd = -1;
+  extent->alias = reinterpret_cast<std::uintptr_t>(extents_free);
+  extents_free = extent;
+}
+
+namespace {
+
+constinit Mutex scratch_lock;
+constinit char scratch[1 << 16];
+
+// hugetlbfs has neither SEEK_DATA nor a mincore that looks beyond this mapping's page table. What
+// it has is read(2), which gives zeroes for a hole without filling it: content says that the page
+// exists. A page that exists and is all zero passes for missing (docs/divergences.md).
+bool huge_page_has_content(const Extent& extent, std::size_t page_index) noexcept {
+  if (extent.fd < 0) return false;
+  Locked locked(scratch_lock);
+  for (std::size_t at = 0; at < extent.page_size(); at += sizeof scratch) {
+    const long got = sys::pread(extent.fd, scratch, sizeof scratch, extent.offset_of(page_index) + static_cast<long>(at));
+    for (long i = 0; i < got; ++i)
+      if (scratch[i] != 0) return true;
+    if (got < static_cast<long>(sizeof scratch)) return false;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_cached(const Extent& extent, std::size_t page_index) noexcept {
+  if (extent.alias == 0) return false;
+  unsigned char resident = 0;
+  // For shared memory mincore looks into the page cache, whatever this mapping's page table has
+  // (mm/mincore.c, since 2.6.20); for hugetlb it knows the page table alone.
+  if (sys::mincore(extent.alias_of(page_index), 4096, &resident) == 0 && (resident & 1) != 0) return true;
+  return extent.huge() && huge_page_has_content(extent, page_index);
+}
+
+void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count; ++i) {
+    std::uint8_t seen = extent.states[i].load(std::memory_order_relaxed);
+    std::uint8_t next;
+    do {
+      next = static_cast<std::uint8_t>((seen & ~(page::kContent | page::kWriteProtected | page::kProbed)) | content |
+                                       (write_protected ? page::kWriteProtected : 0));
+      // Release pairs with the acquire of whoever reads the state to decide on a fault.
+    } while (!extent.states[i].compare_exchange_weak(seen, next, std::memory_order_release));
+  }
+  extent.settled.fetch_add(1);
+  sys::futex_wake(&extent.settled, INT32_MAX);
+}
+
+void wait_settled(const Extent& extent, const std::atomic<std::uint8_t>& state) noexcept {
+  for (int spin = 0; spin < 2000; ++spin) {
+    if ((state.load(std::memory_order_acquire) & page::kContent) != page::kBusy) return;
+    pause_cpu();
+  }
+  for (;;) {
+    const std::uint32_t seen = extent.settled.load();
+    if ((state.load(std::memory_order_acquire) & page::kContent) != page::kBusy) return;
+    // Bounded, so that a waiter never hangs on an owner that was killed with its thread.
+    const timespec bound{.tv_sec = 0, .tv_nsec = 10'000'000};
+    sys::futex_wait(&extent.settled, seen, &bound);
+    return;
+  }
+}
+
+}  // namespace userfault::sigsafe
