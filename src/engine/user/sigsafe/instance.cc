@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/user/sigsafe/instance.h"
+
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+
+namespace userfault::sigsafe {
+
+constinit Instance instances[kMaxInstances];
+
+namespace {
+
+// ---- the pool ----
+
+constexpr std::size_t kMaxWaiters = std::size_t{1} << 16;
+constinit Waiter* waiters = nullptr;
+constinit std::atomic<std::uint32_t> waiters_used{0};
+// A stack of free slots: index + 1 in the low half, a count that defeats ABA in the high half.
+constinit std::atomic<std::uint64_t> waiters_free{0};
+constinit std::atomic<std::uint64_t> tickets{0};
+constinit std::atomic<int> spin_rounds{0};
+
+Waiter* allocate_waiter() noexcept {
+  std::uint64_t head = waiters_free.load(std::memory_order_acquire);
+  while ((head & 0xffffffff) != 0) {
+    Waiter* top = &waiters[(head & 0xffffffff) - 1];
+    const auto next = static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(top->next));
+    if (waiters_free.compare_exchange_weak(head, (((head >> 32) + 1) << 32) | next, std::memory_order_acq_rel))
+      return top;
+  }
+  const std::uint32_t index = waiters_used.fetch_add(1);
+  if (index < kMaxWaiters) return &waiters[index];
+  waiters_used.fetch_sub(1);
+  return nullptr;
+}
+
+void free_waiter(Waiter* waiter) noexcept {
+  const auto index = static_cast<std::uint64_t>(waiter - waiters) + 1;
+  std::uint64_t head = waiters_free.load(std::memory_order_relaxed);
+  do {
+    // While a slot is free its `next` holds the index of the slot below, not a pointer.
+    waiter->next = reinterpret_cast<Waiter*>(static_cast<std::uintptr_t>(head & 0xffffffff));
+  } while (!waiters_free.compare_exchange_weak(head, (((head >> 32) + 1) << 32) | index, std::memory_order_acq_rel));
+}
+
+// ---- the doorbell ----
+
+// Under the instance's lock: makes the byte in the pipe say whether something can be read that no
+// blocked reader is about to take.
+void set_doorbell(Instance& instance) noexcept {
+  const std::size_t readable = instance.pending.count + (instance.events != nullptr ? 1 : 0);
+  const bool wanted = readable > instance.readers.load(std::memory_order_relaxed);
+  if (wanted == instance.bell_rung.load(std::memory_order_relaxed) || instance.doorbell < 0) return;
+  if (wanted) {
+    const char byte = 1;
+    if (sys::write(instance.doorbell, &byte, 1) == 1) instance.bell_rung.store(true, std::memory_order_relaxed);
+    return;
+  }
+  // Nothing keeps the program from reading the byte with a read(2) of its own, so this must not
+  // block whatever the descriptor's flags are.
+  char byte;
+  const iovec target{&byte, 1};
+  constexpr int kNoWait = 8;  // RWF_NOWAIT
+  const long got = raw_syscall(SYS_preadv2, instance.reader, as_long(&target), 1, -1, -1, kNoWait);
+  if (got == -EOPNOTSUPP || got == -ENOSYS) sys::read(instance.reader, &byte, 1);
+  instance.bell_rung.store(false, std::memory_order_relaxed);
+}
+
+void announce(Instance& instance) noexcept {
+  instance.arrivals.fetch_add(1);
+  if (instance.sleeping_readers.load() != 0) sys::futex_wake(&instance.arrivals, 1);
+  set_doorbell(instance);
+}
+
+void unqueue(Instance& instance, Waiter* waiter) noexcept {
+  if (!waiter->queued) return;
+  (waiter->delivered ? instance.delivered : instance.pending).remove(waiter);
+  waiter->queued = false;
+}
+
+// The slots that a siglongjmp of this thread left behind: their handler's frame is gone because
+// the new one lies at or above it. Frames further than a stack apart are on different stacks, of
+// which nothing is known.
+void take_back_abandoned(WaiterList& list, Instance& instance, int tid, std::uintptr_t frame) noexcept {
+  constexpr std::uintptr_t kOneStack = std::uintptr_t{64} << 20;
+  for (Waiter* at = list.head; at != nullptr;) {
+    Waiter* next = at->next;
+    if (at->tid == tid && at->frame <= frame && frame - at->frame < kOneStack) {
+      unqueue(instance, at);
+      at->ticket.store(0);
+      free_waiter(at);
+    }
+    at = next;
+  }
+}
+
+void wake_list(Instance& instance, WaiterList& list, std::uintptr_t start, std::uintptr_t end) noexcept {
+  for (Waiter* at = list.head; at != nullptr;) {
+    Waiter* next = at->next;
+    if (at->address - start < end - start) {
+      unqueue(instance, at);
+      if (at->state.exchange(Waiter::kWoken) == Waiter::kSleeping) sys::futex_wake(&at->state, 1);
+    }
+    at = next;
+  }
+}
+
+// How long a sleep lasts at the most before it looks again. It only bounds what a lost wake-up
+// could cost; what matters is that with a timeout the call ends after any signal handler.
+constexpr timespec kLong{.tv_sec = 3600, .tv_nsec = 0};
+
+}  // namespace
+
+void WaiterList::append(Waiter* waiter) noexcept {
+  waiter->previous = tail;
+  waiter->next = nullptr;
+  (tail != nullptr ? tail->next : head) = waiter;
+  tail = waiter;
+  ++count;
+}
+
+void WaiterList::remove(Waiter* waiter) noexcept {
+  (waiter->previous != nullptr ? waiter->previous->next : head) = waiter->next;
+  (waiter->next != nullptr ? waiter->next->previous : tail) = waiter->previous;
+  waiter->previous = waiter->next = nullptr;
+  --count;
+}
+
+userfault_msg message_of(const Instance& instance, const FaultReport& report, int tid) noexcept {
+  userfault_msg message{};
+  message.event = USERFAULT_EVENT_PAGEFAULT;
+  message.arg.pagefault.flags = report.flags;
+  message.arg.pagefault.address =
+      (instance.features & USERFAULT_FEATURE_EXACT_ADDRESS) != 0 ? report.exact : report.address;
+  if ((instance.features & USERFAULT_FEATURE_THREAD_ID) != 0)
+    message.arg.pagefault.feat.ptid = static_cast<std::uint32_t>(tid);
+  return message;
+}
+
+QueuedFault queue_fault(Instance& instance, const FaultReport& report, const WaitCondition& condition) noexcept {
+  Waiter* waiter = allocate_waiter();
+  if (waiter == nullptr) return {.end = WaitEnd::kNoSlot};
+  const std::uint64_t ticket = tickets.fetch_add(1) + 1;
+  waiter->ticket.store(ticket);
+  waiter->state.store(Waiter::kRunning, std::memory_order_relaxed);
+  waiter->tid = sys::gettid();
+  waiter->frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  waiter->address = report.address;
+  waiter->exact = report.exact;
+  waiter->flags = report.flags;
+  waiter->delivered = false;
+
+  Locked locked(instance.lock);
+  take_back_abandoned(instance.pending, instance, waiter->tid, waiter->frame);
+  take_back_abandoned(instance.delivered, instance, waiter->tid, waiter->frame);
+  // Whoever resolves the page changes its state first and takes this lock to wake afterwards, so
+  // asking under the lock closes the gap between the two (the kernel's userfaultfd_must_wait).
+  if (!instance.used.load() || (condition.state->load(std::memory_order_acquire) & condition.mask) != condition.value) {
+    free_waiter(waiter);
+    return {.end = WaitEnd::kResolved};
+  }
+  instance.pending.append(waiter);
+  waiter->queued = true;
+  announce(instance);
+  return {.waiter = waiter, .ticket = ticket};
+}
+
+WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
+  Waiter* waiter = fault.waiter;
+  // From here on handlers of the program may run on top of us, and may never come back.
+  sys::swap_signal_mask(mask);
+  for (int spin = spin_rounds.load(std::memory_order_relaxed); spin > 0; --spin) {
+    if (waiter->state.load(std::memory_order_acquire) == Waiter::kWoken) break;
+    pause_cpu();
+  }
+  WaitEnd end = WaitEnd::kWoken;
+  std::uint32_t running = Waiter::kRunning;
+  if (waiter->state.compare_exchange_strong(running, Waiter::kSleeping)) {
+    long result;
+    do result = sys::futex_wait(&waiter->state, Waiter::kSleeping, &kLong);
+    while (result != -EINTR && waiter->state.load(std::memory_order_acquire) != Waiter::kWoken);
+    if (waiter->state.load(std::memory_order_acquire) != Waiter::kWoken) end = WaitEnd::kSignal;
+  }
+  SignalsBlocked blocked;
+  Locked locked(instance.lock);
+  if (waiter->ticket.load() != fault.ticket) return WaitEnd::kSignal;
+  unqueue(instance, waiter);
+  set_doorbell(instance);
+  free_waiter(waiter);
+  return end;
+}
+
+void wake_range(Instance& instance, std::uintptr_t start, std::uintptr_t end) noexcept {
+  instance.lock.lock();
+  wake_list(instance, instance.pending, start, end);
+  wake_list(instance, instance.delivered, start, end);
+  set_doorbell(instance);
+  instance.lock.unlock();
+}
+
+bool raise_and_wait(Instance& instance, Event& event) noexcept {
+  instance.lock.lock();
+  if (!instance.used.load()) {
+    instance.lock.unlock();
+    return false;
+  }
+  event.next = nullptr;
+  (instance.last_event != nullptr ? instance.last_event->next : instance.events) = &event;
+  instance.last_event = &event;
+  announce(instance);
+  instance.lock.unlock();
+  while (event.done.load(std::memory_order_acquire) == 0) sys::futex_wait(&event.done, 0, nullptr);
+  return event.done.load() == 1;
+}
+
+std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t count) noexcept {
+  Locked locked(instance.lock);
+  std::size_t taken = 0;
+  while (taken < count && instance.pending.head != nullptr) {
+    Waiter* waiter = instance.pending.head;
+    instance.pending.remove(waiter);
+    waiter->delivered = true;
+    instance.delivered.append(waiter);
+    into[taken++] = message_of(instance, {waiter->address, waiter->exact, waiter->flags}, waiter->tid);
+  }
+  while (taken < count && instance.events != nullptr) {
+    Event* event = instance.events;
+    instance.events = event->next;
+    if (instance.events == nullptr) instance.last_event = nullptr;
+    into[taken++] = event->message;
+    // After this the event's stack is its thread's again.
+    event->done.store(1, std::memory_order_release);
+    sys::futex_wake(&event->done, 1);
+  }
+  set_doorbell(instance);
+  return taken;
+}
+
+bool is_readable(Instance& instance) noexcept {
+  Locked locked(instance.lock);
+  return instance.pending.head != nullptr || instance.events != nullptr;
+}
+
+void enter_reader(Instance& instance) noexcept { instance.readers.fetch_add(1); }
+
+long wait_readable(Instance& instance, std::uint32_t seen) noexcept {
+  for (int spin = spin_rounds.load(std::memory_order_relaxed); spin > 0; --spin) {
+    if (instance.arrivals.load(std::memory_order_acquire) != seen) return 0;
+    pause_cpu();
+  }
+  instance.sleeping_readers.fetch_add(1);
+  // Without a timeout: after a handler with SA_RESTART the kernel goes on waiting, as read(2) does.
+  const long result = sys::futex_wait(&instance.arrivals, seen, nullptr);
+  instance.sleeping_readers.fetch_sub(1);
+  return result == -EINTR ? -EINTR : 0;
+}
+
+void leave_reader(Instance& instance) noexcept {
+  Locked locked(instance.lock);
+  instance.readers.fetch_sub(1);
+  set_doorbell(instance);
+}
+
+void release_all(Instance& instance) noexcept {
+  instance.lock.lock();
+  wake_list(instance, instance.pending, 0, UINTPTR_MAX);
+  wake_list(instance, instance.delivered, 0, UINTPTR_MAX);
+  for (Event* event = instance.events; event != nullptr;) {
+    Event* next = event->next;
+    if (event->passed_fd >= 0) sys::close(event->passed_fd);
+    event->done.store(2, std::memory_order_release);
+    sys::futex_wake(&event->done, 1);
+    event = next;
+  }
+  instance.events = instance.last_event = nullptr;
+  instance.lock.unlock();
+  instance.arrivals.fetch_add(1);
+  sys::futex_wake(&instance.arrivals, INT32_MAX);
+}
+
+long prepare_waiters() noexcept {
+  if (waiters != nullptr) return 0;
+  const long at = sys::mmap(0, kMaxWaiters * sizeof(Waiter), PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at < 0 && at > -4096) return at;
+  waiters = reinterpret_cast<Waiter*>(at);
+  return 0;
+}
+
+void reset_waiters() noexcept {
+  waiters_used.store(0);
+  waiters_free.store(0);
+}
+
+void note_processors() noexcept {
+  unsigned long mask[128] = {};
+  const long bytes = raw_syscall(SYS_sched_getaffinity, 0, sizeof mask, as_long(mask));
+  int processors = 0;
+  for (long i = 0; i < bytes / static_cast<long>(sizeof mask[0]); ++i) processors += __builtin_popcountl(mask[i]);
+  spin_rounds.store(processors > 1 ? 400 : 0);
+}
+
+}  // namespace userfault::sigsafe

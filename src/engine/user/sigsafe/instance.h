@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// One userfaultfd of ours: who waits, what can be read, and the doorbell.
+//
+// The descriptor that the program holds is the read end of a pipe. A byte lies in the pipe exactly
+// while something can be read that no blocked reader has been promised, so poll, epoll and select
+// work on it; the messages themselves stay in the process, so that a fault which is resolved before
+// it is read disappears, and page faults come before layout events, as in the kernel.
+// Rejected: an eventfd (it is read-write, and splices), messages in the pipe (they could not vanish).
+//
+// A waiter lives in a slot of a fixed pool, not on the stack of the handler that waits: a handler
+// of the program may run on top of the wait and siglongjmp out of it, and what it leaves behind must
+// stay valid memory. A slot that was abandoned like this is found by its thread's next fault (a
+// frame at or below the new one is gone) and taken back.
+#pragma once
+
+#include <atomic>
+
+#include "engine/user/sigsafe/lock.h"
+#include "userfault/abi.h"
+
+namespace userfault::sigsafe {
+
+struct Instance;
+
+struct Waiter {
+  enum State : std::uint32_t { kRunning = 0, kWoken = 1, kSleeping = 2 };
+  std::atomic<std::uint32_t> state{kRunning};  // a futex
+  std::atomic<std::uint64_t> ticket{0};        // whose wait it is; another one: it was taken back
+  int tid = 0;
+  std::uintptr_t frame = 0;    // the stack of the handler that waits
+  std::uintptr_t address = 0;  // of the page
+  std::uintptr_t exact = 0;    // of the access
+  std::uint64_t flags = 0;     // USERFAULT_PAGEFAULT_FLAG_*
+  Waiter* previous = nullptr;
+  Waiter* next = nullptr;
+  bool delivered = false;
+  bool queued = false;
+};
+
+struct WaiterList {
+  Waiter* head = nullptr;
+  Waiter* tail = nullptr;
+  std::size_t count = 0;
+  void append(Waiter* waiter) noexcept;
+  void remove(Waiter* waiter) noexcept;
+};
+
+// A layout event; lives on the stack of the thread that raises it, which waits until it was read.
+struct Event {
+  std::atomic<std::uint32_t> done{0};  // a futex: 1 read, 2 the instance went away
+  userfault_msg message{};
+  int passed_fd = -1;  // EVENT_FORK: the child's descriptor, until it is read
+  Event* next = nullptr;
+};
+
+using FaultFunction = int (*)(void* context, int fd, const userfault_msg* fault);
+
+struct Instance {
+  Mutex lock;
+  std::atomic<bool> used{false};
+  bool foreign = false;         // another process owns the memory; talk to its agent
+  std::uint64_t pipe_inode = 0;
+  int doorbell = -1;            // the write end; -1 when foreign
+  int reader = -1;              // the number of the read end in this process when it was made
+  bool user_mode_only = false;
+  std::atomic<bool> enabled{false};
+  std::uint64_t features = 0;
+  std::atomic<bool> bell_rung{false};
+  WaiterList pending;           // not read yet, oldest first
+  WaiterList delivered;         // read, not woken yet
+  Event* events = nullptr;
+  Event* last_event = nullptr;
+  std::atomic<std::uint32_t> arrivals{0};  // a futex: counts what became readable
+  std::atomic<std::uint32_t> readers{0};   // blocked in read()
+  std::atomic<std::uint32_t> sleeping_readers{0};
+  std::atomic<int> changing{0};            // layout changes under way: EAGAIN until they are done
+  std::atomic<FaultFunction> in_thread{nullptr};
+  void* in_thread_context = nullptr;
+};
+
+inline constexpr std::size_t kMaxInstances = 1024;
+extern Instance instances[kMaxInstances];
+
+enum class WaitEnd : std::uint8_t {
+  kWoken,      // try the access again
+  kSignal,     // a handler of the program ran: try again, which sends the fault again
+  kResolved,   // the page was there by the time we queued
+  kNoSlot,     // more waiters than the pool has
+};
+
+struct FaultReport {
+  std::uintptr_t address = 0;
+  std::uintptr_t exact = 0;
+  std::uint64_t flags = 0;
+};
+
+// What a page's state has to be for the fault to be worth waiting for.
+struct WaitCondition {
+  const std::atomic<std::uint8_t>* state = nullptr;
+  std::uint8_t mask = 0;
+  std::uint8_t value = 0;
+};
+
+struct QueuedFault {
+  Waiter* waiter = nullptr;  // null: not queued, because of `end`
+  std::uint64_t ticket = 0;
+  WaitEnd end = WaitEnd::kResolved;
+};
+
+// Queues the calling thread as a fault of `instance`, unless the page was resolved meanwhile. Under
+// Space::lock shared, which keeps the state's memory.
+[[nodiscard]] QueuedFault queue_fault(Instance& instance, const FaultReport& report,
+                                      const WaitCondition& condition) noexcept;
+// Sleeps until somebody wakes the queued fault. `mask` is the program's signal mask, in force during
+// the sleep. No lock may be held.
+[[nodiscard]] WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept;
+
+// Wakes the waiters of [start, end): those that were read and those that were not.
+void wake_range(Instance& instance, std::uintptr_t start, std::uintptr_t end) noexcept;
+
+// Queues an event and sleeps until it was read or the instance was closed; returns whether it was
+// read. `changing` must have been counted up before.
+[[nodiscard]] bool raise_and_wait(Instance& instance, Event& event) noexcept;
+
+// Takes up to `count` messages: the number, 0 when there are none. A passed descriptor becomes the
+// caller's.
+[[nodiscard]] std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t count) noexcept;
+[[nodiscard]] bool is_readable(Instance& instance) noexcept;
+// A blocking read is enter_reader, take_messages and wait_readable in turn, leave_reader. While it
+// is there the doorbell need not ring for what it will take. wait_readable sleeps until something
+// arrived after `seen` was loaded from arrivals; -EINTR after a signal.
+void enter_reader(Instance& instance) noexcept;
+[[nodiscard]] long wait_readable(Instance& instance, std::uint32_t seen) noexcept;
+void leave_reader(Instance& instance) noexcept;
+// Everybody who waits goes on, events count as not read.
+void release_all(Instance& instance) noexcept;
+
+// What one message says, given what the instance's features let it show.
+[[nodiscard]] userfault_msg message_of(const Instance& instance, const FaultReport& report, int tid) noexcept;
+
+// Prepares the pool; before the first fault. -ENOMEM.
+[[nodiscard]] long prepare_waiters() noexcept;
+// In the child of a fork: nobody waits here.
+void reset_waiters() noexcept;
+// More than one processor to run on, so that spinning for a moment can help.
+void note_processors() noexcept;
+
+}  // namespace userfault::sigsafe
