@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/user/sigsafe/fill.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "engine/user/sigsafe/copy.h"
+
+namespace userfault::sigsafe {
+namespace {
+
+// How many pages one step makes busy: enough to make the system calls cheap, few enough that a
+// thread which needs one of them does not wait long.
+constexpr std::size_t kStepBytes = std::size_t{1} << 18;
+
+struct Claim {
+  std::size_t count = 0;  // pages that are ours now
+  long stopped_by = 0;    // why the next one is not: -EEXIST, or 0 when it is busy or none is left
+};
+
+// A page can be filled when it is missing; and over a poison or a write-protect marker where the
+// kernel allows that (pte_none_mostly in mm/userfaultfd.c): by COPY and CONTINUE.
+bool fillable(Fill fill, std::uint8_t state) noexcept {
+  const bool over_markers = fill == Fill::kCopy || fill == Fill::kContinue;
+  switch (state & page::kContent) {
+    case page::kMissing: return over_markers || (state & page::kWriteProtected) == 0;
+    case page::kPoisoned: return over_markers;
+    default: return false;
+  }
+}
+
+Claim claim(const Area& area, Run run, Fill fill) noexcept {
+  Claim result;
+  for (; result.count < run.count; ++result.count) {
+    auto& state = area.state(run.first + result.count);
+    std::uint8_t seen = state.load(std::memory_order_acquire);
+    for (;;) {
+      if ((seen & page::kContent) == page::kBusy) return result;
+      if (!fillable(fill, seen)) {
+        result.stopped_by = -EEXIST;
+        return result;
+      }
+      const auto busy = static_cast<std::uint8_t>((seen & ~page::kContent) | page::kBusy);
+      if (state.compare_exchange_weak(seen, busy, std::memory_order_acq_rel)) break;
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+bool has_content(const Area& area, std::size_t index) noexcept {
+  switch (area.extent->kind) {
+    case Kind::kShared:
+    case Kind::kHugeShared:
+    case Kind::kHugeConverted: return is_cached(*area.extent, index);
+    case Kind::kConverted: {
+      const long offset = area.extent->offset_of(index);
+      return raw_syscall(SYS_lseek, area.extent->fd, offset, SEEK_DATA) == offset;
+    }
+    default: return is_populated(area.address_of(index));
+  }
+}
+
+namespace {
+
+std::size_t not_existing(const Area& area, Run run) noexcept {
+  std::size_t count = 0;
+  while (count < run.count && !has_content(area, run.first + count)) ++count;
+  return count;
+}
+
+// Content of pages that failed half-way must not stay: a later ZEROPAGE and the end of the
+// registration rely on a missing page having none.
+void punch(const Extent& extent, Run run) noexcept {
+  const long bytes = static_cast<long>(run.count << extent.page_shift);
+  constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  if (extent.fd >= 0 && sys::fallocate(extent.fd, kPunch, extent.offset_of(run.first), bytes) == 0) return;
+  if (extent.alias != 0) sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), MADV_REMOVE);
+}
+
+// Bytes written into the object, whole pages only; -EFAULT when not even the first page was.
+long write_object(const Extent& extent, Run run, std::uintptr_t source) noexcept {
+  const std::size_t bytes = run.count << extent.page_shift;
+  std::size_t done = 0;
+  long error = -EFAULT;
+  if (extent.fd >= 0 && !extent.huge()) {
+    while (done < bytes) {
+      const long wrote = sys::pwrite(extent.fd, reinterpret_cast<const void*>(source + done), bytes - done,
+                                     extent.offset_of(run.first) + static_cast<long>(done));
+      if (wrote == -EINTR) continue;
+      if (wrote <= 0) {
+        if (wrote < 0) error = wrote;
+        break;
+      }
+      done += static_cast<std::size_t>(wrote);
+    }
+  } else {
+    auto* to = reinterpret_cast<char*>(extent.alias_of(run.first));
+    done = bytes - userfault_sigsafe_guarded_copy(to, reinterpret_cast<const void*>(source), bytes);
+    // Which side failed: a source that can be read means that the object could not grow.
+    char byte;
+    if (done < bytes && guarded_copy(&byte, reinterpret_cast<const void*>(source + done), 1)) error = -ENOMEM;
+  }
+  const std::size_t whole = done >> extent.page_shift << extent.page_shift;
+  if (whole < bytes) punch(extent, {run.first + (whole >> extent.page_shift), (bytes - whole) >> extent.page_shift});
+  if (error == -ENOSPC) error = -ENOMEM;
+  return whole > 0 ? static_cast<long>(whole) : error;
+}
+
+// A native area has no object behind it: its closed page is written through /proc/self/mem, which
+// passes protection on private memory.
+long write_native(const Area& area, Run run, std::uintptr_t source) noexcept {
+  const std::size_t bytes = run.count << area.extent->page_shift;
+  const long memory = sys::openat("/proc/self/mem", O_RDWR | O_CLOEXEC);
+  if (memory < 0) return memory;
+  std::size_t done = 0;
+  long error = -EFAULT;
+  while (done < bytes) {
+    const long wrote = sys::pwrite(static_cast<int>(memory), reinterpret_cast<const void*>(source + done),
+                                   bytes - done, static_cast<long>(area.address_of(run.first) + done));
+    if (wrote <= 0) {
+      if (wrote < 0 && wrote != -EIO) error = wrote;
+      break;
+    }
+    done += static_cast<std::size_t>(wrote);
+  }
+  sys::close(static_cast<int>(memory));
+  const std::size_t whole = done >> area.extent->page_shift << area.extent->page_shift;
+  return whole > 0 ? static_cast<long>(whole) : error;
+}
+
+// Gives the content to busy pages; returns bytes or an error like write_object.
+long provide(const Area& area, Run run, const FillRequest& request, std::uintptr_t source) noexcept {
+  const Extent& extent = *area.extent;
+  const long bytes = static_cast<long>(run.count << extent.page_shift);
+  switch (request.fill) {
+    case Fill::kCopy:
+      return extent.kind == Kind::kNative ? write_native(area, run, source) : write_object(extent, run, source);
+    case Fill::kZero:
+      // A hole reads as zeroes; in shared memory the page has to exist for the other mappings.
+      if (extent.kind == Kind::kShared)
+        return sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), 23 /* POPULATE_WRITE */) < 0
+                   ? -ENOMEM
+                   : bytes;
+      return bytes;
+    case Fill::kContinue: {
+      std::size_t cached = 0;
+      while (cached < run.count && is_cached(extent, run.first + cached)) ++cached;
+      return cached > 0 ? static_cast<long>(cached << extent.page_shift) : -EFAULT;
+    }
+    case Fill::kPoison: return bytes;
+  }
+  return -EINVAL;
+}
+
+bool untracked(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) == page::kOpen; }
+
+// Puts busy pages back to what they were before claim().
+void unclaim(const Area& area, Run run, const std::uint8_t* before) noexcept {
+  for (std::size_t i = 0; i < run.count; ++i) {
+    const bool protect = (before[i] & page::kWriteProtected) != 0;
+    // If it cannot be opened again the page stays closed, and the next access tries once more.
+    if (untracked(before[i])) static_cast<void>(open_run(area, {run.first + i, 1}, protect));
+    settle(*area.extent, {run.first + i, 1}, before[i] & page::kContent, protect);
+  }
+}
+
+struct Step {
+  std::size_t bytes = 0;
+  long error = 0;
+};
+
+Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::uintptr_t source) noexcept {
+  Extent& extent = *area.extent;
+  std::uint8_t before[kStepBytes >> 12];
+  if (wanted.count > sizeof before) wanted.count = sizeof before;
+  for (std::size_t i = 0; i < wanted.count; ++i) before[i] = area.state(wanted.first + i).load();
+  const Claim claimed = claim(area, wanted, request.fill);
+  if (claimed.count == 0) return {0, claimed.stopped_by};
+
+  Run run{wanted.first, claimed.count};
+  const bool creates = request.fill == Fill::kCopy || request.fill == Fill::kZero;
+  // A page that nobody tracked is open: it is closed first, so that nobody sees it half filled, and
+  // whether something is there already is asked when nobody can make it so any more.
+  std::size_t tracked = 0;
+  while (tracked < run.count && !untracked(before[tracked])) ++tracked;
+  const bool was_open = tracked == 0;
+  if (was_open) {
+    unclaim(area, {run.first + 1, run.count - 1}, before + 1);
+    run.count = 1;
+    if (const long closed = close_run(area, run); closed < 0) {
+      unclaim(area, run, before);
+      return {0, closed};
+    }
+  } else if (tracked < run.count) {
+    unclaim(area, {run.first + tracked, run.count - tracked}, before + tracked);
+    run.count = tracked;
+  }
+  if ((extent.shared() && creates) || (was_open && request.fill != Fill::kContinue)) {
+    const std::size_t free = not_existing(area, run);
+    unclaim(area, {run.first + free, run.count - free}, before + free);
+    run.count = free;
+    if (free == 0) return {0, -EEXIST};
+  }
+  const long provided = provide(area, run, request, source);
+  const std::size_t pages = provided > 0 ? static_cast<std::size_t>(provided) >> extent.page_shift : 0;
+  unclaim(area, {run.first + pages, run.count - pages}, before + pages);
+  if (pages == 0) return {0, provided};
+  run.count = pages;
+
+  const bool poison = request.fill == Fill::kPoison;
+  const long opened = poison ? close_run(area, run) : open_run(area, run, request.write_protect);
+  if (opened < 0) {
+    if (creates) punch(extent, run);
+    unclaim(area, run, before);
+    return {0, opened};
+  }
+  settle(extent, run, poison ? page::kPoisoned : page::kPresent, !poison && request.write_protect);
+  return {pages << extent.page_shift, 0};
+}
+
+// 0, or why this mapping cannot do it at all.
+long refusal(const Area& area, const FillRequest& request) noexcept {
+  const Extent& extent = *area.extent;
+  if (request.write_protect && (area.modes & USERFAULT_REGISTER_MODE_WP) == 0) return -EINVAL;
+  const bool resumes = request.fill == Fill::kContinue;
+  if (extent.huge()) {
+    const std::size_t mask = extent.page_size() - 1;
+    if (((request.start | request.length) & mask) != 0 || request.fill == Fill::kZero) return -EINVAL;
+    // Private huge pages are in no page cache to resume from.
+    return resumes && extent.kind == Kind::kHugeConverted ? -EFAULT : 0;
+  }
+  if (extent.kind == Kind::kFile) return -EINVAL;
+  return resumes && extent.kind != Kind::kShared ? -EINVAL : 0;
+}
+
+// Whether `next` would be one mapping with `area` in the kernel.
+bool one_mapping(const Area& area, const Area& next) noexcept {
+  if (area.end != next.start || area.instance != next.instance || area.modes != next.modes ||
+      area.protection != next.protection || area.extent->kind != next.extent->kind)
+    return false;
+  if (!area.extent->shared()) return true;
+  return area.extent->inode == next.extent->inode && area.extent->device == next.extent->device &&
+         area.extent->offset_of(area.first + area.pages()) == next.extent->offset_of(next.first);
+}
+
+// -ENOENT unless [start, start + length) is one registered mapping. Under the lock.
+long check_mapping(std::uintptr_t start, std::size_t length) noexcept {
+  const Area* area = space.find(start);
+  if (area == nullptr || area->instance == nullptr) return -ENOENT;
+  while (area->end < start + length) {
+    const Area* next = area + 1;
+    if (next == space.end() || !one_mapping(*area, *next)) return -ENOENT;
+    area = next;
+  }
+  return 0;
+}
+
+// Waits, without the lock, until the source can be read; false when it never will be.
+bool bring_source(const FillRequest& request, std::size_t done) noexcept {
+  return request.fill == Fill::kCopy && touch(reinterpret_cast<const void*>(request.source + done));
+}
+
+}  // namespace
+
+long fill(Instance& instance, const FillRequest& request) noexcept {
+  std::size_t done = 0;
+  bool brought = false;
+  while (done < request.length) {
+    Step step;
+    {
+      SignalsBlocked blocked;
+      LockedShared locked(space.lock);
+      if (instance.changing.load() != 0) return done > 0 ? static_cast<long>(done) : -EAGAIN;
+      if (done == 0) {
+        if (const long bad = check_mapping(request.start, request.length); bad < 0) return bad;
+      }
+      const Area* area = space.find(request.start + done);
+      if (area == nullptr || area->instance == nullptr) return done > 0 ? static_cast<long>(done) : -ENOENT;
+      if (const long bad = refusal(*area, request); bad < 0) return done > 0 ? static_cast<long>(done) : bad;
+      std::size_t bytes = request.length - done;
+      if (bytes > area->end - (request.start + done)) bytes = area->end - (request.start + done);
+      if (bytes > kStepBytes && !area->extent->huge()) bytes = kStepBytes;
+      const Run run{area->page_at(request.start + done), bytes >> area->extent->page_shift};
+      step = fill_step(*area, run, request, request.source + done);
+      if (step.bytes == 0 && step.error == 0) wait_settled(*area->extent, area->state(run.first));
+    }
+    done += step.bytes;
+    if (step.bytes > 0) brought = false;
+    if (step.error == -EFAULT && !brought && bring_source(request, done)) {
+      brought = true;
+      continue;
+    }
+    if (step.error < 0) return done > 0 ? static_cast<long>(done) : step.error;
+  }
+  return static_cast<long>(done);
+}
+
+}  // namespace userfault::sigsafe

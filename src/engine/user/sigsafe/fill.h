@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operations that resolve faults: COPY, ZEROPAGE, CONTINUE, POISON, MOVE, WRITEPROTECT, WAKE.
+//
+// They may run in a signal handler (an in-thread handler calls them there). Arguments have been
+// checked for form by the caller as far as they do not depend on the mapping. Results: bytes done,
+// or a negative errno when none were, as mfill_atomic() in the kernel.
+#pragma once
+
+#include "engine/user/sigsafe/instance.h"
+#include "engine/user/sigsafe/space.h"
+
+namespace userfault::sigsafe {
+
+enum class Fill : std::uint8_t { kCopy, kZero, kContinue, kPoison };
+
+struct FillRequest {
+  Fill fill = Fill::kCopy;
+  std::uintptr_t start = 0;
+  std::size_t length = 0;
+  std::uintptr_t source = 0;  // kCopy
+  bool write_protect = false;
+};
+
+// -ENOENT: not registered, or more than one mapping. -EINVAL: the mapping does not do this.
+// -EEXIST, -EFAULT, -ENOMEM as in ioctl_userfaultfd(2). -EAGAIN: a layout change is under way.
+[[nodiscard]] long fill(Instance& instance, const FillRequest& request) noexcept;
+
+// 0, -ENOENT, -EINVAL (huge pages cut), -ENOMEM, -EAGAIN.
+[[nodiscard]] long write_protect(Instance& instance, std::uintptr_t start, std::size_t length, bool protect) noexcept;
+
+// UFFDIO_MOVE.
+[[nodiscard]] long move_pages(Instance& instance, std::uintptr_t to, std::uintptr_t from, std::size_t length,
+                              bool allow_holes) noexcept;
+
+// What an entry of /proc/self/pagemap says: bit 63, a page; bit 62, one that was swapped out; but a
+// guard page, bit 58 since Linux 6.15, sets bit 62 too (Documentation/admin-guide/mm/pagemap.rst).
+[[nodiscard]] constexpr bool entry_has_content(std::uint64_t entry) noexcept {
+  return (entry >> 62) != 0 && (entry & (std::uint64_t{1} << 58)) == 0;
+}
+
+// Whether this process's page table has something at `address`: a page, or one that was swapped out.
+[[nodiscard]] bool is_populated(std::uintptr_t address) noexcept;
+
+// Whether there is content behind a page whose state says missing: another mapping of the object may
+// have made it, or an access while nobody tracked the page.
+[[nodiscard]] bool has_content(const Area& area, std::size_t page_index) noexcept;
+
+}  // namespace userfault::sigsafe

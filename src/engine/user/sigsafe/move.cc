@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// UFFDIO_MOVE.
+//
+// Our pages live in objects of ours, so moving is copying under a closed door: the source is made
+// read-only first, so a write that comes too late faults and finds either the old place (the move
+// failed) or an empty one, and the table stays locked meanwhile.
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "engine/user/sigsafe/copy.h"
+#include "engine/user/sigsafe/fill.h"
+#include "engine/user/sigsafe/handler.h"
+#include "engine/user/sigsafe/maps.h"
+
+namespace userfault::sigsafe {
+namespace {
+
+// Where pages come from: an area of ours, or memory that nobody serves.
+struct Source {
+  Area* area = nullptr;
+  Mapping mapping{};
+};
+
+long find_source(std::uintptr_t from, std::size_t length, Source* source) noexcept {
+  source->area = space.find(from);
+  if (source->area != nullptr) {
+    // The parts of one mapping that we cut lie next to each other.
+    for (const Area* area = source->area; area->end < from + length; ++area) {
+      const Area* next = area + 1;
+      if (next == space.end() || next->start != area->end || next->protection != area->protection) return -EINVAL;
+    }
+    const Kind kind = source->area->extent->kind;
+    if (kind != Kind::kConverted && kind != Kind::kNative) return -EINVAL;
+    return (source->area->protection & PROT_WRITE) != 0 ? 0 : -EINVAL;
+  }
+  if (find_mapping(from, &source->mapping) < 0 || source->mapping.start > from) return -ENOENT;
+  if (source->mapping.end < from + length || source->mapping.shared || source->mapping.inode != 0 ||
+      source->mapping.special || (source->mapping.protection & PROT_WRITE) == 0)
+    return -EINVAL;
+  return 0;
+}
+
+long check_target(const Instance& instance, std::uintptr_t to, std::size_t length, const Source& source) noexcept {
+  const Area* area = space.find(to);
+  if (area == nullptr) {
+    Mapping mapping;
+    return find_mapping(to, &mapping) == 0 && mapping.start <= to ? -EINVAL : -ENOENT;
+  }
+  const int protection = source.area != nullptr ? source.area->protection : source.mapping.protection;
+  for (;; ++area) {
+    if (area->instance != &instance || area->protection != protection) return -EINVAL;
+    if (area->extent->kind != Kind::kConverted && area->extent->kind != Kind::kNative) return -EINVAL;
+    if (area->end >= to + length) return 0;
+    if (area + 1 == space.end() || area[1].start != area->end) return -EINVAL;
+  }
+}
+
+// One page of the source taken away: its content goes to `buffer`. -ENOENT: a hole.
+long take_page(const Source& source, std::uintptr_t from, char* buffer) noexcept {
+  Area* area = source.area != nullptr ? space.find(from) : nullptr;
+  if (area == nullptr || area->extent->kind == Kind::kNative) {
+    if (!is_populated(from)) return -ENOENT;
+    if (const long result = sys::mprotect(from, 4096, PROT_READ); result < 0) return result;
+    return guarded_copy(buffer, reinterpret_cast<const void*>(from), 4096) ? 0 : -EFAULT;
+  }
+  const std::size_t index = area->page_at(from);
+  const std::uint8_t state = area->state(index).load();
+  const bool there = (state & page::kContent) == page::kPresent ||
+                     ((state & (page::kContent | page::kOpen | page::kGuard)) == page::kOpen && has_content(*area, index));
+  if (!there) return -ENOENT;
+  if (const long result = close_run(*area, {index, 1}); result < 0) return result;
+  return sys::pread(area->extent->fd, buffer, 4096, area->extent->offset_of(index)) == 4096 ? 0 : -EFAULT;
+}
+
+// The source's page is gone for good, or stays when the target could not be filled.
+long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcept {
+  Area* area = source.area != nullptr ? space.find(from) : nullptr;
+  if (area == nullptr || area->extent->kind == Kind::kNative) {
+    if (taken) sys::madvise(from, 4096, MADV_DONTNEED);
+    const int protection = area != nullptr ? area->protection : source.mapping.protection;
+    if (area != nullptr) area->state(area->page_at(from)).store(page::kOpen);
+    return sys::mprotect(from, 4096, protection);
+  }
+  const std::size_t index = area->page_at(from);
+  const bool tracked = (area->modes & USERFAULT_REGISTER_MODE_MISSING) != 0;
+  if (!taken) {
+    const bool protect = (area->state(index).load() & page::kWriteProtected) != 0;
+    return open_run(*area, {index, 1}, protect);
+  }
+  constexpr int kPunch = 1 | 2;
+  sys::fallocate(area->extent->fd, kPunch, area->extent->offset_of(index), 4096);
+  settle(*area->extent, {index, 1}, page::kMissing, false);
+  return tracked ? 0 : open_run(*area, {index, 1}, false);
+}
+
+long put_page(std::uintptr_t to, const char* buffer) noexcept {
+  const Area& area = *space.find(to);
+  const std::size_t index = area.page_at(to);
+  if (const long result = close_run(area, {index, 1}); result < 0) return result;
+  const long wrote = sys::pwrite(area.extent->fd, buffer, 4096, area.extent->offset_of(index));
+  if (wrote != 4096) return -ENOMEM;
+  if (const long result = open_run(area, {index, 1}, false); result < 0) return result;
+  settle(*area.extent, {index, 1}, page::kPresent, false);
+  return 0;
+}
+
+// Whether the target's page can take one: MOVE goes over no marker (pte_none in move_pages_pte).
+bool is_free(std::uintptr_t to) noexcept {
+  const Area& area = *space.find(to);
+  const std::size_t index = area.page_at(to);
+  const std::uint8_t state = area.state(index).load();
+  if ((state & (page::kContent | page::kWriteProtected)) != 0) return false;
+  return (state & (page::kOpen | page::kGuard)) != page::kOpen || !has_content(area, index);
+}
+
+constinit Mutex buffer_lock;
+constinit char page_buffer[4096];
+
+long move_page(const Source& source, std::uintptr_t to, std::uintptr_t from, bool allow_holes) noexcept {
+  Locked locked(buffer_lock);
+  long result = take_page(source, from, page_buffer);
+  if (result == -ENOENT && allow_holes) return 0;
+  if (result == -ENOENT) return result;
+  if (result == 0) result = put_page(to, page_buffer);
+  const long left = leave_source(source, from, result == 0);
+  return result < 0 ? result : left;
+}
+
+}  // namespace
+
+long move_pages(Instance& instance, std::uintptr_t to, std::uintptr_t from, std::size_t length,
+                bool allow_holes) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  if (instance.changing.load() != 0) return -EAGAIN;
+  Source source;
+  if (const long result = find_source(from, length, &source); result < 0) return result;
+  if (const long result = check_target(instance, to, length, source); result < 0) return result;
+  // A target that is only write-protected has no object to put pages into.
+  if (space.find(to)->extent->kind == Kind::kNative) return -EINVAL;
+  note_transition(from, from + length);
+  for (std::size_t done = 0; done < length; done += 4096) {
+    long result = is_free(to + done) ? 0 : -EEXIST;
+    if (result == 0) result = move_page(source, to + done, from + done, allow_holes);
+    if (result < 0) return done > 0 ? static_cast<long>(done) : result;
+  }
+  return static_cast<long>(length);
+}
+
+}  // namespace userfault::sigsafe
