@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fault is SIGSEGV. What happens then:
+//
+//   in a guarded copy of ours      end the copy (copy.h)
+//   not in an area                 the program's own handler, as if we were not there
+//   the program forbade the access the same
+//   the page is fine by now        return: the access is tried again
+//   missing, minor, write-protected  queue the thread as a fault, ring, sleep, return
+//   poisoned, or FEATURE_SIGBUS    SIGBUS to the program's handler
+//
+// Everything is decided under the table's lock, shared; nothing is held while the thread sleeps, or
+// when the program's handler runs.
+#include "engine/user/sigsafe/handler.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "engine/user/sigsafe/chain.h"
+#include "engine/user/sigsafe/context.h"
+#include "engine/user/sigsafe/copy.h"
+#include "engine/user/sigsafe/instance.h"
+#include "engine/user/sigsafe/maps.h"
+
+namespace userfault::sigsafe {
+namespace {
+
+struct Access {
+  std::uintptr_t address = 0;
+  bool write = false;
+  bool fetch = false;
+};
+
+enum class Verdict : std::uint8_t { kTryAgain, kNotOurs, kPoisoned, kSigbus, kQueued, kInThread };
+
+struct Decision {
+  Verdict verdict = Verdict::kNotOurs;
+  Instance* instance = nullptr;
+  FaultReport report{};
+  QueuedFault queued{};
+};
+
+// ---- faults that find nothing wrong ----
+
+struct Transition {
+  std::uintptr_t start = 0;
+  std::uintptr_t end = 0;
+};
+constexpr std::size_t kTransitions = 64;
+constinit Transition transitions[kTransitions];
+constinit std::size_t next_transition = 0;
+
+bool in_transition(std::uintptr_t address) noexcept {
+  for (const Transition& range : transitions)
+    if (address - range.start < range.end - range.start) return true;
+  return false;
+}
+
+// A fault that seems resolved and comes again and again means that the mappings are not what the
+// states say: somebody changed them behind our back. It must end as a genuine fault, not as a loop.
+struct Repeat {
+  std::atomic<std::uint64_t> key{0};
+  std::atomic<std::uint32_t> count{0};
+};
+constexpr std::size_t kRepeats = 256;
+constexpr std::uint32_t kTooOften = 100000;
+constinit Repeat repeats[kRepeats];
+
+bool too_often(const Access& access) noexcept {
+  const auto tid = static_cast<std::uint64_t>(sys::gettid());
+  const std::uint64_t key = (access.address << 16) ^ tid ^ (access.write ? 1U << 15 : 0);
+  Repeat& slot = repeats[tid % kRepeats];
+  if (slot.key.exchange(key, std::memory_order_relaxed) != key) {
+    slot.count.store(0, std::memory_order_relaxed);
+    return false;
+  }
+  return slot.count.fetch_add(1, std::memory_order_relaxed) >= kTooOften;
+}
+
+bool permits(int protection, const Access& access) noexcept {
+  if (access.fetch) return (protection & PROT_EXEC) != 0;
+  if (access.write) return (protection & PROT_WRITE) != 0;
+  // On both architectures a page that can be written or executed can be read.
+  return (protection & (PROT_READ | PROT_WRITE | PROT_EXEC)) != 0;
+}
+
+// No area. Either it never was ours, or it stopped being ours (or was about to become it) between
+// the fault and now; then the mapping permits the access.
+Decision outside(const Access& access) noexcept {
+  Mapping mapping;
+  if (in_transition(access.address) && find_mapping(access.address, &mapping) == 0 &&
+      mapping.start <= access.address && permits(mapping.protection, access) && !too_often(access))
+    return {.verdict = Verdict::kTryAgain};
+  return {.verdict = Verdict::kNotOurs};
+}
+
+// ---- faults of ours ----
+
+Decision try_again(const Access& access) noexcept {
+  return {.verdict = too_often(access) ? Verdict::kNotOurs : Verdict::kTryAgain};
+}
+
+// Nobody wants to hear of this page: it is opened as it is, zero where nothing was written.
+Decision open_quietly(const Area& area, std::size_t index, const Access& access) noexcept {
+  auto& state = area.state(index);
+  std::uint8_t seen = state.load(std::memory_order_acquire);
+  if ((seen & page::kContent) != page::kMissing) return try_again(access);
+  const auto busy = static_cast<std::uint8_t>(seen | page::kBusy);
+  if (!state.compare_exchange_strong(seen, busy, std::memory_order_acq_rel)) return try_again(access);
+  const bool protect = (seen & page::kWriteProtected) != 0;
+  const long opened = open_run(area, {index, 1}, protect);
+  settle(*area.extent, {index, 1}, opened < 0 ? page::kMissing : page::kPresent, protect);
+  // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
+  // cannot provide is SIGBUS too.
+  if (opened < 0) return {.verdict = Verdict::kSigbus};
+  return try_again(access);
+}
+
+Decision report(const Area& area, std::size_t index, const Access& access, std::uint64_t flags,
+                WaitCondition condition) noexcept {
+  Instance& instance = *area.instance;
+  if (instance.in_thread.load(std::memory_order_acquire) == nullptr &&
+      (instance.features & USERFAULT_FEATURE_SIGBUS) != 0)
+    return {.verdict = Verdict::kSigbus};
+  Decision decision{.verdict = Verdict::kQueued, .instance = &instance};
+  decision.report = {.address = area.address_of(index),
+                     .exact = access.address,
+                     .flags = flags | (access.write ? USERFAULT_PAGEFAULT_FLAG_WRITE : 0)};
+  if (instance.in_thread.load(std::memory_order_acquire) != nullptr) {
+    decision.verdict = Verdict::kInThread;
+    return decision;
+  }
+  decision.queued = queue_fault(instance, decision.report, condition);
+  if (decision.queued.waiter == nullptr && decision.queued.end == WaitEnd::kResolved)
+    decision.verdict = Verdict::kTryAgain;
+  return decision;
+}
+
+Decision missing(const Area& area, std::size_t index, const Access& access) noexcept {
+  const WaitCondition condition{&area.state(index), page::kContent, page::kMissing};
+  if (area.instance == nullptr) return open_quietly(area, index, access);
+  if (area.extent->shared() && is_cached(*area.extent, index)) {
+    if ((area.modes & USERFAULT_REGISTER_MODE_MINOR) != 0)
+      return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_MINOR, condition);
+    return open_quietly(area, index, access);
+  }
+  if ((area.modes & USERFAULT_REGISTER_MODE_MISSING) != 0) return report(area, index, access, 0, condition);
+  return open_quietly(area, index, access);
+}
+
+// FEATURE_WP_ASYNC: the write is let through and the lost protection is the record of it.
+Decision write_through(const Area& area, std::size_t index, const Access& access) noexcept {
+  Locked changing(area.extent->protection);
+  auto& state = area.state(index);
+  state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+  if (protect_run(area, {index, 1}, false) < 0) {
+    state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
+    return {.verdict = Verdict::kSigbus};
+  }
+  return try_again(access);
+}
+
+Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
+  if (!access.write || (state & page::kWriteProtected) == 0 || area.instance == nullptr) return try_again(access);
+  if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index, access);
+  constexpr std::uint8_t kMask = page::kContent | page::kWriteProtected;
+  return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_WP,
+                {&area.state(index), kMask, page::kPresent | page::kWriteProtected});
+}
+
+Decision decide(const Access& access) noexcept {
+  LockedShared locked(space.lock);
+  const Area* area = space.find(access.address);
+  if (area == nullptr) return outside(access);
+  if (!permits(area->protection, access)) return {.verdict = Verdict::kNotOurs};
+  const std::size_t index = area->page_at(access.address);
+  const std::uint8_t state = area->state(index).load(std::memory_order_acquire);
+  switch (state & page::kContent) {
+    case page::kMissing: return missing(*area, index, access);
+    case page::kPresent: return present(*area, index, state, access);
+    case page::kPoisoned: return {.verdict = Verdict::kPoisoned};
+    default: wait_settled(*area->extent, area->state(index)); return {.verdict = Verdict::kTryAgain};
+  }
+}
+
+// Our pages are closed or guarded, which the kernel calls SEGV_ACCERR or SEGV_MAPERR as it comes;
+// natively an access that the program's own protection forbids is SEGV_ACCERR.
+void mend_info(const Access& access, siginfo_t* info) noexcept {
+  LockedShared locked(space.lock);
+  if (space.find(access.address) != nullptr) info->si_code = SEGV_ACCERR;
+}
+
+[[gnu::noinline]] void become_sigbus(Verdict verdict, const Access& access, siginfo_t* info, void* context) noexcept {
+  info->si_signo = SIGBUS;
+  info->si_errno = 0;
+  info->si_code = verdict == Verdict::kPoisoned ? BUS_MCEERR_AR : BUS_ADRERR;
+  info->si_addr = reinterpret_cast<void*>(access.address);
+  if (verdict == Verdict::kPoisoned) info->si_addr_lsb = 12;
+  chain(SIGBUS, info, context, Origin::kEngine);
+}
+
+// Whether the access may be tried again.
+bool resolve_in_thread(const Decision& decision) noexcept {
+  Instance& instance = *decision.instance;
+  const FaultFunction function = instance.in_thread.load(std::memory_order_acquire);
+  if (function == nullptr) return true;
+  const userfault_msg message = message_of(instance, decision.report, sys::gettid());
+  return function(instance.in_thread_context, instance.reader, &message) != 0;
+}
+
+bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
+
+[[gnu::noinline]] Decision decide_with_signals_blocked(const Access& access) noexcept {
+  SignalsBlocked blocked;
+  return decide(access);
+}
+
+void on_segv(int signal, siginfo_t* info, void* context) {
+  auto* machine = static_cast<ucontext_t*>(context);
+  std::uintptr_t resume = 0;
+  const FaultPlace place = place_of(instruction_of(machine), &resume);
+  if (place == FaultPlace::kGuardedCopy) return set_instruction(machine, resume);
+  if (!from_kernel(info)) return chain(signal, info, context);
+
+  const Access access{.address = reinterpret_cast<std::uintptr_t>(info->si_addr),
+                      .write = was_write(machine),
+                      .fetch = was_fetch(machine)};
+  Decision decision = decide_with_signals_blocked(access);
+  if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
+    SignalMask mask = 0;
+    __builtin_memcpy(&mask, &machine->uc_sigmask, sizeof mask);
+    if (sleep_on(*decision.instance, decision.queued, mask) != WaitEnd::kNoSlot) return;
+  }
+  if (decision.verdict == Verdict::kTryAgain) return;
+  if (decision.verdict == Verdict::kInThread) {
+    if (resolve_in_thread(decision)) return;
+    decision.verdict = Verdict::kSigbus;
+  }
+  if (place == FaultPlace::kTouch) return set_instruction(machine, resume);
+  if (decision.verdict == Verdict::kNotOurs) {
+    mend_info(access, info);
+    return chain(signal, info, context);
+  }
+  // Poisoned, FEATURE_SIGBUS, or more waiters than there are slots: fail closed.
+  become_sigbus(decision.verdict, access, info, context);
+}
+
+// The object behind a guarded copy may end before the copy does.
+void on_sigbus(int signal, siginfo_t* info, void* context) {
+  auto* machine = static_cast<ucontext_t*>(context);
+  std::uintptr_t resume = 0;
+  if (place_of(instruction_of(machine), &resume) != FaultPlace::kElsewhere) return set_instruction(machine, resume);
+  chain(signal, info, context);
+}
+
+}  // namespace
+
+void note_transition(std::uintptr_t start, std::uintptr_t end) noexcept {
+  transitions[next_transition++ % kTransitions] = {start, end};
+}
+
+long install_handlers() noexcept {
+  if (const int result = install(SIGSEGV, on_segv); result < 0) return result;
+  return install(SIGBUS, on_sigbus);
+}
+
+}  // namespace userfault::sigsafe
