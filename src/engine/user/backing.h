@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What kind of memory a mapping is, and the object behind it.
+#pragma once
+
+#include "engine/user/sigsafe/maps.h"
+#include "engine/user/sigsafe/space.h"
+
+namespace userfault::engine::user {
+
+struct Backing {
+  bool known = false;  // false: none of what userfaultfd can serve
+  bool anonymous = false;
+  bool shared = false;
+  bool huge = false;
+  bool file = false;   // any other mapping: FEATURE_WP_ASYNC may protect it
+  std::size_t page_size = 4096;
+};
+
+[[nodiscard]] Backing classify(const sigsafe::Mapping& mapping) noexcept;
+
+// A descriptor of our own for the object that `mapping` shows, open for reading and writing; -1 when
+// there is no way to one (mincore and an alias do then).
+[[nodiscard]] int find_object(const sigsafe::Mapping& mapping) noexcept;
+
+// A memfd of ours, of huge pages of `page_size` when that is more than 4096. -errno.
+[[nodiscard]] int make_object(std::size_t bytes, std::size_t page_size) noexcept;
+
+}  // namespace userfault::engine::user

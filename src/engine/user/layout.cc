@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/user/layout.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "engine/user/events.h"
+#include "engine/user/sigsafe/handler.h"
+#include "engine/user/sigsafe/space.h"
+
+namespace userfault::engine::user::layout {
+namespace {
+
+using namespace sigsafe;
+
+constexpr std::uintptr_t kPage = 4096;
+
+std::uintptr_t round_up(std::uintptr_t value) noexcept { return (value + kPage - 1) & ~(kPage - 1); }
+
+bool sensible(std::uintptr_t start, std::size_t length) noexcept {
+  return (start & (kPage - 1)) == 0 && length != 0 && start + round_up(length) > start;
+}
+
+// Under the lock, either way.
+bool touches_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
+  const Area* area = space.lower(start);
+  return area != space.end() && area->start < end;
+}
+
+bool touches_areas_locking(std::uintptr_t start, std::uintptr_t end) noexcept {
+  SignalsBlocked blocked;
+  LockedShared locked(space.lock);
+  return touches_areas(start, end);
+}
+
+void prepare_unmap(Events& events, std::uintptr_t start, std::uintptr_t end) noexcept {
+  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
+    events.prepare(area->instance, USERFAULT_FEATURE_EVENT_UNMAP, range_event(USERFAULT_EVENT_UNMAP, start, end));
+}
+
+// munmap or mmap over: `change` is the system call, made with the table locked and the areas cut.
+template <typename Change>
+std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) noexcept {
+  Events events;
+  std::intptr_t result;
+  {
+    SignalsBlocked blocked;
+    Locked locked(space.lock);
+    if (space.split(start) < 0 || space.split(end) < 0) return -ENOMEM;
+    prepare_unmap(events, start, end);
+    result = change();
+    if (result >= 0 || result < -4095) space.erase(start, end);
+  }
+  events.deliver();
+  return result;
+}
+
+// ---- madvise ----
+
+// Missing again: closed where it is tracked, and without write protection.
+long forget_content(const Area& area, Run run, bool keep_protection) noexcept {
+  const bool tracked = area.instance != nullptr &&
+                       (area.modes & (USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR)) != 0;
+  if (tracked) {
+    if (const long result = close_run(area, run); result < 0) return result;
+  } else if (!keep_protection) {
+    if (const long result = open_run(area, run, false); result < 0) return result;
+  }
+  for (std::size_t i = run.first; i < run.first + run.count; ++i) {
+    const std::uint8_t cleared = page::kContent | page::kProbed | (keep_protection ? 0 : page::kWriteProtected);
+    area.state(i).fetch_and(static_cast<std::uint8_t>(~cleared), std::memory_order_acq_rel);
+  }
+  return 0;
+}
+
+long punch_object(const Extent& extent, Run run) noexcept {
+  constexpr int kPunch = 1 | 2;  // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+  const long bytes = static_cast<long>(run.count << extent.page_shift);
+  if (extent.fd >= 0) return sys::fallocate(extent.fd, kPunch, extent.offset_of(run.first), bytes);
+  return sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), MADV_REMOVE);
+}
+
+// The other areas that show the same object lose their pages too.
+void forget_siblings(const Area& area, Run run) noexcept {
+  const Extent& extent = *area.extent;
+  const long from = extent.offset_of(run.first);
+  const long to = extent.offset_of(run.first + run.count);
+  for (Area* other = space.begin(); other != space.end(); ++other) {
+    const Extent& theirs = *other->extent;
+    if (other == &area || !theirs.shared() || theirs.inode != extent.inode || theirs.device != extent.device) continue;
+    const long base = theirs.offset_of(other->first);
+    const long end = theirs.offset_of(other->first + other->pages());
+    const long low = from > base ? from : base;
+    const long high = to < end ? to : end;
+    if (low >= high) continue;
+    const Run part{other->first + (static_cast<std::size_t>(low - base) >> theirs.page_shift),
+                   static_cast<std::size_t>(high - low) >> theirs.page_shift};
+    static_cast<void>(forget_content(*other, part, true));
+  }
+}
+
+long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int advice) noexcept {
+  const Run run{area.page_at(start), (end - start) >> area.extent->page_shift};
+  const bool shared = area.extent->shared();
+  if (advice == MADV_FREE) return shared ? -EINVAL : 0;  // the kernel may keep such pages, so we do
+  if (advice == MADV_REMOVE) {
+    if (!shared) return -EINVAL;
+    if (const long result = forget_content(area, run, false); result < 0) return result;
+    forget_siblings(area, run);
+    return punch_object(*area.extent, run);
+  }
+  // MADV_DONTNEED: what an object of the program's own holds stays in it.
+  if (const long result = forget_content(area, run, shared); result < 0) return result;
+  if (area.extent->converted()) return punch_object(*area.extent, run);
+  return sys::madvise(start, end - start, advice);
+}
+
+bool drops_pages(int advice) noexcept {
+  constexpr int kDontneedLocked = 24;
+  return advice == MADV_DONTNEED || advice == MADV_FREE || advice == MADV_REMOVE || advice == kDontneedLocked;
+}
+
+struct Segment {
+  std::uintptr_t end = 0;
+  bool served = false;
+  bool converted = false;
+};
+
+// What begins at `at`, and prepares its event where one is wanted.
+Segment segment_at(std::uintptr_t at, std::uintptr_t end, bool drops, Events& events) noexcept {
+  SignalsBlocked blocked;
+  LockedShared locked(space.lock);
+  const Area* area = space.lower(at);
+  if (area == space.end() || area->start >= end) return {.end = end};
+  if (area->start > at) return {.end = area->start};
+  // The kernel sees one mapping where we have cut it: one event.
+  std::uintptr_t stop = area->end;
+  for (const Area* next = area + 1; next != space.end() && next->start == stop && next->instance == area->instance &&
+                                    next->protection == area->protection && next->modes == area->modes;
+       ++next)
+    stop = next->end;
+  if (stop > end) stop = end;
+  if (drops)
+    events.prepare(area->instance, USERFAULT_FEATURE_EVENT_REMOVE, range_event(USERFAULT_EVENT_REMOVE, at, stop));
+  return {.end = stop, .served = true, .converted = area->extent->converted()};
+}
+
+long drop_segment(std::uintptr_t at, std::uintptr_t end, int advice) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  while (at < end) {
+    const Area* area = space.find(at);
+    // Changed while the event was waited for: the kernel looks again too.
+    if (area == nullptr) return -ENOMEM;
+    const std::uintptr_t stop = area->end < end ? area->end : end;
+    const std::uintptr_t mask = area->extent->page_size() - 1;
+    if ((at & mask) != 0) return -EINVAL;
+    if (const long result = drop_pages(*area, at, stop & ~mask, advice); result < 0) return result;
+    at = stop;
+  }
+  return 0;
+}
+
+// Advice that would change what our mappings are for is not passed on to them.
+bool keeps_to_itself(int advice) noexcept {
+  return advice == MADV_DOFORK || advice == MADV_DONTFORK || advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE;
+}
+
+}  // namespace
+
+int munmap(std::uintptr_t start, std::size_t length) noexcept {
+  const std::uintptr_t end = start + round_up(length);
+  if (!sensible(start, length) || !touches_areas_locking(start, end))
+    return static_cast<int>(sys::munmap(start, length));
+  return static_cast<int>(replace(start, end, [&] { return sys::munmap(start, length); }));
+}
+
+std::intptr_t mmap(std::uintptr_t start, std::size_t length, int protection, int flags, int fd,
+                   off_t offset) noexcept {
+  const auto call = [&] { return sys::mmap(start, length, protection, flags, fd, offset); };
+  const std::uintptr_t end = start + round_up(length);
+  if ((flags & MAP_FIXED) == 0 || !sensible(start, length) || !touches_areas_locking(start, end)) return call();
+  return replace(start, end, call);
+}
+
+int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
+  const std::uintptr_t end = start + round_up(length);
+  if (!sensible(start, length) || !touches_areas_locking(start, end))
+    return static_cast<int>(sys::madvise(start, length, advice));
+  const bool drops = drops_pages(advice);
+  long result = 0;
+  for (std::uintptr_t at = start; at < end;) {
+    Events events;
+    const Segment segment = segment_at(at, end, drops, events);
+    if (!segment.served) {
+      result = sys::madvise(at, segment.end - at, advice);
+    } else if (drops) {
+      events.deliver();
+      result = drop_segment(at, segment.end, advice);
+    } else if (!segment.converted || !keeps_to_itself(advice)) {
+      result = sys::madvise(at, segment.end - at, advice);
+    }
+    if (result < 0) return static_cast<int>(result);
+    at = segment.end;
+  }
+  return 0;
+}
+
+namespace {
+
+long protect_area(Area& area, int protection) noexcept {
+  area.protection = protection;
+  const std::size_t end = area.first + area.pages();
+  for (std::size_t i = area.first; i < end;) {
+    const auto group = [&](std::size_t index) {
+      return static_cast<std::uint8_t>(area.state(index).load() & (page::kOpen | page::kWriteProtected));
+    };
+    std::size_t last = i + 1;
+    while (last < end && group(last) == group(i)) ++last;
+    const std::uint8_t state = group(i);
+    const bool narrow = (state & page::kWriteProtected) != 0 && (protection & PROT_WRITE) != 0;
+    if ((state & page::kOpen) != 0) {
+      const long result = sys::mprotect(area.address_of(i), (last - i) << area.extent->page_shift,
+                                        narrow ? protection & ~PROT_WRITE : protection);
+      if (result < 0) return result;
+      for (std::size_t k = i; k < last; ++k) {
+        if (narrow)
+          area.state(k).fetch_or(page::kReadOnly);
+        else
+          area.state(k).fetch_and(static_cast<std::uint8_t>(~page::kReadOnly));
+      }
+    }
+    i = last;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int mprotect(std::uintptr_t start, std::size_t length, int protection) noexcept {
+  const std::uintptr_t end = start + round_up(length);
+  if (!sensible(start, length) || (protection & ~(PROT_READ | PROT_WRITE | PROT_EXEC)) != 0 ||
+      !touches_areas_locking(start, end))
+    return static_cast<int>(sys::mprotect(start, length, protection));
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  note_transition(start, end);
+  if (space.split(start) < 0 || space.split(end) < 0) return -ENOMEM;
+  for (std::uintptr_t at = start; at < end;) {
+    Area* area = space.lower(at);
+    const bool served = area != space.end() && area->start <= at;
+    const std::uintptr_t stop = served ? area->end : area != space.end() && area->start < end ? area->start : end;
+    const long result = served ? protect_area(*area, protection) : sys::mprotect(at, stop - at, protection);
+    if (result < 0) return static_cast<int>(result);
+    at = stop;
+  }
+  return 0;
+}
+
+}  // namespace userfault::engine::user::layout

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/user/registration.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "engine/user/backing.h"
+#include "engine/user/convert.h"
+#include "engine/user/sigsafe/handler.h"
+
+namespace userfault::engine::user {
+namespace {
+
+using namespace sigsafe;
+
+constexpr std::uint64_t kTracking = USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR;
+
+constexpr std::uint64_t bit(unsigned number) noexcept { return std::uint64_t{1} << number; }
+constexpr std::uint64_t kBasicOperations = bit(USERFAULT_NR_WAKE) | bit(USERFAULT_NR_COPY) | bit(USERFAULT_NR_POISON) |
+                                           bit(USERFAULT_NR_WRITEPROTECT) | bit(USERFAULT_NR_CONTINUE);
+constexpr std::uint64_t kAllOperations = kBasicOperations | bit(USERFAULT_NR_ZEROPAGE) | bit(USERFAULT_NR_MOVE);
+
+// One step of a walk over [at, end): an area, or a mapping that no area covers.
+struct Piece {
+  Area* area = nullptr;
+  Mapping mapping{};
+  Backing backing{};
+  std::uintptr_t start = 0;
+  std::uintptr_t end = 0;
+};
+
+Backing backing_of(const Extent& extent) noexcept {
+  return {.known = true,
+          .anonymous = extent.converted() || extent.kind == Kind::kNative,
+          .shared = extent.shared() || extent.kind == Kind::kFile,
+          .huge = extent.huge(),
+          .file = extent.kind == Kind::kFile,
+          .page_size = extent.page_size()};
+}
+
+// False when nothing is left before `end`. Holes are passed over.
+bool next_piece(std::uintptr_t at, std::uintptr_t end, Piece* piece) noexcept {
+  Area* area = space.lower(at);
+  if (area != space.end() && area->start <= at) {
+    *piece = {.area = area, .backing = backing_of(*area->extent), .start = at, .end = area->end < end ? area->end : end};
+    return true;
+  }
+  const std::uintptr_t limit = area != space.end() && area->start < end ? area->start : end;
+  Mapping mapping;
+  if (find_mapping(at, &mapping) == 0 && mapping.start < limit) {
+    *piece = {.mapping = mapping,
+              .backing = classify(mapping),
+              .start = mapping.start > at ? mapping.start : at,
+              .end = mapping.end < limit ? mapping.end : limit};
+    return true;
+  }
+  return limit < end && next_piece(limit, end, piece);
+}
+
+// vma_can_userfault() in mm/userfaultfd.c.
+bool can_serve(const Backing& backing, std::uint64_t modes, bool wp_async) noexcept {
+  if (!backing.known) return false;
+  if ((modes & USERFAULT_REGISTER_MODE_MINOR) != 0 && !backing.huge && (backing.anonymous || backing.file)) return false;
+  if (wp_async && modes == USERFAULT_REGISTER_MODE_WP) return true;
+  return !backing.file;
+}
+
+struct Survey {
+  long error = 0;
+  bool huge = false;
+};
+
+Survey survey(const Instance& instance, std::uintptr_t start, std::uintptr_t end, std::uint64_t modes) noexcept {
+  const bool wp_async = (instance.features & USERFAULT_FEATURE_WP_ASYNC) != 0;
+  Survey result{.error = -EINVAL};
+  Piece piece;
+  for (std::uintptr_t at = start; at < end && next_piece(at, end, &piece); at = piece.end) {
+    if (!can_serve(piece.backing, modes, wp_async)) return {.error = -EINVAL};
+    const std::uintptr_t mask = piece.backing.page_size - 1;
+    if (((piece.start | piece.end) & mask) != 0) return {.error = -EINVAL};
+    if (piece.area != nullptr && piece.area->instance != nullptr && piece.area->instance != &instance)
+      return {.error = -EBUSY};
+    result.error = 0;
+    result.huge |= piece.backing.huge;
+  }
+  return result;
+}
+
+// Gives one area to the instance.
+long enlist(Instance& instance, std::uintptr_t start, std::uint64_t modes) noexcept {
+  Area* area = space.find(start);
+  const bool had = area->instance == &instance;
+  // Fewer modes than before are silently more (real-kernel row 5).
+  const std::uint64_t before = had ? area->modes : 0;
+  const std::uint64_t after = (before & modes) == modes ? before : modes;
+  const std::uint64_t added = after & ~before;
+  area->instance = &instance;
+  area->modes = static_cast<std::uint32_t>(after);
+  if ((added & kTracking) == 0) return 0;
+  return track_area(start, (after & USERFAULT_REGISTER_MODE_MINOR) != 0);
+}
+
+long apply(Instance& instance, std::uintptr_t start, std::uintptr_t end, std::uint64_t modes) noexcept {
+  const bool tracked = (modes & kTracking) != 0;
+  const bool minor = (modes & USERFAULT_REGISTER_MODE_MINOR) != 0;
+  Piece piece;
+  for (std::uintptr_t at = start; at < end && next_piece(at, end, &piece); at = piece.end) {
+    long result = piece.area != nullptr
+                      ? 0
+                      : make_area(piece.mapping, piece.backing, piece.start, piece.end, tracked, minor);
+    if (result == 0) result = enlist(instance, piece.start, modes);
+    if (result < 0) return result;
+  }
+  return 0;
+}
+
+void clear_protection(Area& area) noexcept {
+  for (std::size_t i = area.first; i < area.first + area.pages(); ++i)
+    area.state(i).fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+}
+
+// Opens what is not poisoned, and makes missing pages what an open page is that nobody tracks.
+// Returns whether something poisoned is left.
+bool open_all(const Area& area) noexcept {
+  bool poisoned = false;
+  const std::size_t end = area.first + area.pages();
+  for (std::size_t i = area.first; i < end;) {
+    const bool poison = (area.state(i).load() & page::kContent) == page::kPoisoned;
+    std::size_t last = i + 1;
+    while (last < end && ((area.state(last).load() & page::kContent) == page::kPoisoned) == poison) ++last;
+    // Opening needs fewer mappings than there are, so there is no limit to reach; if it fails all
+    // the same the page stays closed, and an access to it is tried again by the handler.
+    if (!poison) static_cast<void>(open_run(area, {i, last - i}, false));
+    poisoned |= poison;
+    i = last;
+  }
+  return poisoned;
+}
+
+bool release_area(Area& area) noexcept {
+  note_transition(area.start, area.end);
+  clear_protection(area);
+  const bool poisoned = open_all(area);
+  area.instance = nullptr;
+  area.modes = 0;
+  return !poisoned && !area.extent->converted();
+}
+
+}  // namespace
+
+long register_range(Instance& instance, std::uintptr_t start, std::size_t length, std::uint64_t modes,
+                    std::uint64_t* ioctls) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  const std::uintptr_t end = start + length;
+  const Survey found = survey(instance, start, end, modes);
+  if (found.error < 0) return found.error;
+  if (const long result = space.split(start); result < 0) return result;
+  if (const long result = space.split(end); result < 0) return result;
+  if (const long result = apply(instance, start, end, modes); result < 0) return result;
+  *ioctls = found.huge ? kBasicOperations : kAllOperations;
+  if ((modes & USERFAULT_REGISTER_MODE_WP) == 0) *ioctls &= ~bit(USERFAULT_NR_WRITEPROTECT);
+  if ((modes & USERFAULT_REGISTER_MODE_MINOR) == 0) *ioctls &= ~bit(USERFAULT_NR_CONTINUE);
+  return 0;
+}
+
+void release_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
+  for (std::uintptr_t at = start; at < end;) {
+    Area* area = space.lower(at);
+    if (area == space.end() || area->start >= end) return;
+    at = area->end;
+    if (release_area(*area)) space.erase(area->start, area->end);
+  }
+}
+
+long unregister_range(Instance& instance, std::uintptr_t start, std::size_t length) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  const std::uintptr_t end = start + length;
+  const Survey found = survey(instance, start, end, 0);
+  // Linux since 6.14: another descriptor's range is EINVAL here (real-kernel row 6).
+  if (found.error < 0) return -EINVAL;
+  if (const long result = space.split(start); result < 0) return result;
+  if (const long result = space.split(end); result < 0) return result;
+  release_areas(start, end);
+  wake_range(instance, start, end);
+  return 0;
+}
+
+void unregister_all(Instance& instance) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  for (std::uintptr_t at = 0;;) {
+    Area* area = space.lower(at);
+    while (area != space.end() && area->instance != &instance) ++area;
+    if (area == space.end()) return;
+    at = area->end;
+    release_areas(area->start, area->end);
+  }
+}
+
+}  // namespace userfault::engine::user

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// mremap of served memory.
+//
+// What is one mapping to the program is many to the kernel once pages are open and closed, so the
+// move is made mapping by mapping with the table locked. Page-table entries move along, guard pages
+// among them, so the states stay true; only addresses change.
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "engine/user/convert.h"
+#include "engine/user/events.h"
+#include "engine/user/layout.h"
+#include "engine/user/registration.h"
+#include "engine/user/sigsafe/handler.h"
+
+namespace userfault::engine::user::layout {
+namespace {
+
+using namespace sigsafe;
+
+constexpr std::uintptr_t kPage = 4096;
+
+std::uintptr_t round_up(std::uintptr_t value) noexcept { return (value + kPage - 1) & ~(kPage - 1); }
+bool failed(long result) noexcept { return result < 0 && result > -4096; }
+
+struct Move {
+  std::uintptr_t from = 0;
+  std::uintptr_t to = 0;
+  std::size_t old_length = 0;
+  std::size_t new_length = 0;
+  bool keep_source = false;  // MREMAP_DONTUNMAP
+};
+
+// Whether [start, end) is covered by areas that are one mapping for the program.
+bool is_one_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
+  const Area* area = space.find(start);
+  if (area == nullptr) return false;
+  for (; area->end < end; ++area) {
+    const Area* next = area + 1;
+    if (next == space.end() || next->start != area->end || next->instance != area->instance ||
+        next->protection != area->protection || next->modes != area->modes || next->extent->kind != area->extent->kind)
+      return false;
+  }
+  return true;
+}
+
+// A place for the moved memory: the one that was asked for, cleared, or a free one.
+long reserve_target(const Move& move) noexcept {
+  const int fixed = move.to != 0 ? MAP_FIXED : 0;
+  return sys::mmap(move.to, move.new_length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
+}
+
+long move_mappings(const Move& move) noexcept {
+  const std::uintptr_t end = move.from + move.old_length;
+  for (std::uintptr_t at = move.from; at < end;) {
+    Mapping mapping;
+    if (find_mapping(at, &mapping) < 0 || mapping.start > at) return -EFAULT;
+    const std::uintptr_t stop = mapping.end < end ? mapping.end : end;
+    const long moved =
+        sys::mremap(at, stop - at, stop - at, MREMAP_MAYMOVE | MREMAP_FIXED, move.to + (at - move.from));
+    if (failed(moved)) return moved;
+    at = stop;
+  }
+  return 0;
+}
+
+// The table's side: the same extents at the new address.
+long move_areas(const Move& move) noexcept {
+  for (std::uintptr_t at = move.from; at < move.from + move.old_length;) {
+    const Area area = *space.find(at);
+    Area moved = area;
+    moved.start = area.start - move.from + move.to;
+    moved.end = area.end - move.from + move.to;
+    if (const long result = space.insert(moved); result < 0) return result;
+    space.erase(area.start, area.end);
+    at = area.end;
+  }
+  return 0;
+}
+
+// Memory of the same kind behind the moved part, for an mremap that grows, or in the old place for
+// MREMAP_DONTUNMAP: fresh, and registered as `like` is.
+long make_fresh(const Area& like, std::uintptr_t start, std::uintptr_t end) noexcept {
+  const long mapped = sys::mmap(start, end - start, like.protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  if (failed(mapped)) return mapped;
+  const Mapping mapping{.start = start, .end = end, .protection = like.protection};
+  const bool tracked = like.extent->kind == Kind::kConverted;
+  const long made = make_area(mapping, {.known = true, .anonymous = true}, start, end, tracked, false);
+  if (made < 0) return made;
+  Area* area = space.find(start);
+  area->instance = like.instance;
+  area->modes = like.modes;
+  return 0;
+}
+
+// A shared object that grew by mremap shows more of itself.
+long extend_shared(const Move& move) noexcept {
+  const std::uintptr_t seam = move.to + move.old_length;
+  const Area last = *space.find(seam - 1);
+  if (last.extent->fd < 0) return -ENOMEM;
+  const long offset = last.extent->offset_of(last.first + last.pages());
+  const long mapped = sys::mmap(seam, move.new_length - move.old_length, last.protection, MAP_SHARED | MAP_FIXED,
+                                last.extent->fd, offset);
+  if (failed(mapped)) return mapped;
+  const Mapping mapping{.start = seam,
+                        .end = move.to + move.new_length,
+                        .protection = last.protection,
+                        .shared = true,
+                        .offset = static_cast<std::uint64_t>(offset),
+                        .device = last.extent->device,
+                        .inode = last.extent->inode};
+  const Backing backing{.known = true, .shared = true, .huge = last.extent->huge(), .page_size = last.extent->page_size()};
+  constexpr std::uint32_t kTracking = USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR;
+  const long made = make_area(mapping, backing, mapping.start, mapping.end, (last.modes & kTracking) != 0,
+                              (last.modes & USERFAULT_REGISTER_MODE_MINOR) != 0);
+  if (made < 0) return made;
+  Area* area = space.find(seam);
+  area->instance = last.instance;
+  area->modes = last.modes;
+  return 0;
+}
+
+long extend(const Move& move) noexcept {
+  const std::uintptr_t seam = move.to + move.old_length;
+  const Area last = *space.find(seam - 1);
+  if (last.extent->shared()) return extend_shared(move);
+  if (last.extent->huge()) return -ENOMEM;
+  return make_fresh(last, seam, move.to + move.new_length);
+}
+
+// Without EVENT_REMAP the moved range loses its registration (real-kernel row 24).
+void settle_registration(const Move& move, Events& events) noexcept {
+  Instance* instance = space.find(move.to)->instance;
+  if (instance != nullptr && (instance->features & USERFAULT_FEATURE_EVENT_REMAP) != 0) {
+    events.prepare(instance, USERFAULT_FEATURE_EVENT_REMAP, remap_event(move.from, move.to, move.old_length));
+    return;
+  }
+  release_areas(move.to, move.to + move.new_length);
+}
+
+long carry_out(const Move& move, Events& events) noexcept {
+  Area before = *space.find(move.from);
+  if (const long result = move_mappings(move); result < 0) return result;
+  hold(before.extent);
+  long result = move_areas(move);
+  if (result == 0 && move.keep_source) result = make_fresh(before, move.from, move.from + move.old_length);
+  if (result == 0 && move.new_length > move.old_length) result = extend(move);
+  drop(before.extent);
+  if (result < 0) return result;
+  settle_registration(move, events);
+  return static_cast<long>(move.to);
+}
+
+void prepare_unmap(Events& events, std::uintptr_t start, std::uintptr_t end) noexcept {
+  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
+    events.prepare(area->instance, USERFAULT_FEATURE_EVENT_UNMAP, range_event(USERFAULT_EVENT_UNMAP, start, end));
+}
+
+// Forms that the kernel refuses before it looks at any mapping.
+long check_form(const Move& move, int flags) noexcept {
+  if ((flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0) return -EINVAL;
+  if ((flags & MREMAP_FIXED) != 0 && (flags & MREMAP_MAYMOVE) == 0) return -EINVAL;
+  if ((flags & MREMAP_DONTUNMAP) != 0 && ((flags & MREMAP_MAYMOVE) == 0 || move.old_length != move.new_length))
+    return -EINVAL;
+  if ((flags & MREMAP_FIXED) == 0) return 0;
+  if ((move.to & (kPage - 1)) != 0) return -EINVAL;
+  const bool apart = move.from + move.old_length <= move.to || move.to + move.new_length <= move.from;
+  return apart ? 0 : -EINVAL;
+}
+
+std::intptr_t move_locked(Move& move, Events& events) noexcept {
+  Locked locked(space.lock);
+  if (!is_one_mapping(move.from, move.from + move.old_length)) return -EFAULT;
+  note_transition(move.from, move.from + move.old_length);
+  if (space.split(move.from) < 0 || space.split(move.from + move.old_length) < 0) return -ENOMEM;
+  if (move.to != 0) {
+    if (space.split(move.to) < 0 || space.split(move.to + move.new_length) < 0) return -ENOMEM;
+    prepare_unmap(events, move.to, move.to + move.new_length);
+  }
+  const long target = reserve_target(move);
+  if (failed(target)) return target;
+  move.to = static_cast<std::uintptr_t>(target);
+  space.erase(move.to, move.to + move.new_length);
+  return carry_out(move, events);
+}
+
+bool is_served(std::uintptr_t start, std::size_t length) noexcept {
+  SignalsBlocked blocked;
+  LockedShared locked(space.lock);
+  const Area* area = space.lower(start);
+  return area != space.end() && area->start < start + length;
+}
+
+// Grows without moving where the addresses behind are free, as the kernel prefers to.
+bool grow_in_place(const Move& move) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  if (!is_one_mapping(move.from, move.from + move.old_length)) return false;
+  const std::uintptr_t seam = move.from + move.old_length;
+  const std::size_t more = move.new_length - move.old_length;
+  const Area* next = space.lower(seam);
+  if (next != space.end() && next->start < seam + more) return false;
+  const long free = sys::mmap(seam, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+                              -1, 0);
+  if (failed(free)) return false;
+  Move in_place = move;
+  in_place.to = move.from;
+  if (extend(in_place) >= 0) return true;
+  sys::munmap(seam, more);
+  return false;
+}
+
+std::intptr_t remap_served(Move move, int flags) noexcept {
+  if (move.new_length < move.old_length) {
+    if (const int result = munmap(move.from + move.new_length, move.old_length - move.new_length); result < 0)
+      return result;
+    move.old_length = move.new_length;
+  }
+  const bool may_stay = (flags & MREMAP_FIXED) == 0 && !move.keep_source;
+  if (may_stay && (move.new_length == move.old_length || grow_in_place(move)))
+    return static_cast<std::intptr_t>(move.from);
+  if ((flags & MREMAP_MAYMOVE) == 0) return -ENOMEM;
+  Events events;
+  std::intptr_t result;
+  {
+    SignalsBlocked blocked;
+    result = move_locked(move, events);
+  }
+  events.deliver();
+  return result;
+}
+
+}  // namespace
+
+std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t new_length, int flags,
+                     std::uintptr_t to) noexcept {
+  const bool fixed = (flags & MREMAP_FIXED) != 0;
+  Move move{.from = from,
+            .to = fixed ? to : 0,
+            .old_length = round_up(old_length),
+            .new_length = round_up(new_length),
+            .keep_source = (flags & MREMAP_DONTUNMAP) != 0};
+  // Duplicating a shared mapping (old size 0) makes a mapping that is registered with nobody.
+  const bool from_served = move.old_length != 0 && is_served(from, move.old_length);
+  const bool over_served = fixed && is_served(to, move.new_length);
+  if (move.new_length == 0 || (!from_served && !over_served)) return sys::mremap(from, old_length, new_length, flags, to);
+  if ((from & (kPage - 1)) != 0) return -EINVAL;
+  if (const long bad = check_form(move, flags); bad < 0) return bad;
+  if (!from_served) {
+    if (const int result = munmap(to, new_length); result < 0) return result;
+    return sys::mremap(from, old_length, new_length, flags, to);
+  }
+  return remap_served(move, flags);
+}
+
+}  // namespace userfault::engine::user::layout
