@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// sigaction(2) and signal(3) on the signals that the engine has taken: the program changes and reads
+// what the engine chains to (sigsafe/chain.h), and cannot tell.
+#include <signal.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "engine/user/sigsafe/chain.h"
+#include "preload/next.h"
+
+using namespace userfault;
+using namespace userfault::preload;
+
+namespace {
+
+using sigsafe::KernelSigaction;
+
+// libc adds SA_RESTORER and a restorer of its own; what chains brings its own way back.
+KernelSigaction to_kernel(const struct sigaction& action) noexcept {
+  KernelSigaction kernel{.handler = action.sa_sigaction, .flags = static_cast<unsigned>(action.sa_flags)};
+  std::memcpy(&kernel.mask, &action.sa_mask, sizeof kernel.mask);
+  return kernel;
+}
+
+struct sigaction from_kernel(const KernelSigaction& kernel) noexcept {
+  struct sigaction action {};
+  action.sa_sigaction = kernel.handler;
+  action.sa_flags = static_cast<int>(kernel.flags & ~sigsafe::kSaRestorer);
+  std::memcpy(&action.sa_mask, &kernel.mask, sizeof kernel.mask);
+  return action;
+}
+
+int change_taken(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+  const KernelSigaction before =
+      action != nullptr ? sigsafe::set_program_action(signal, to_kernel(*action)) : sigsafe::get_program_action(signal);
+  if (old != nullptr) *old = from_kernel(before);
+  return 0;
+}
+
+}  // namespace
+
+USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+  if (sigsafe::is_installed(signal)) return change_taken(signal, action, old);
+  if (next.sigaction != nullptr) return next.sigaction(signal, action, old);
+  errno = EAGAIN;
+  return -1;
+}
+extern "C" [[gnu::visibility("default"), gnu::alias("sigaction"), gnu::copy(sigaction)]] int __sigaction(
+    int signal, const struct sigaction* action, struct sigaction* old) noexcept;
+
+// BSD's meaning, which is what glibc gives: the handler stays, system calls go on.
+USERFAULT_PRELOADED sighandler_t signal(int signal, sighandler_t handler) noexcept {
+  if (!sigsafe::is_installed(signal)) return next.signal(signal, handler);
+  struct sigaction action {};
+  struct sigaction old {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  sigaddset(&action.sa_mask, signal);
+  change_taken(signal, &action, &old);
+  return old.sa_handler;
+}
+extern "C" {
+[[gnu::visibility("default"), gnu::alias("signal"), gnu::copy(signal)]] sighandler_t bsd_signal(int signal, sighandler_t handler) noexcept;
+[[gnu::visibility("default"), gnu::alias("signal"), gnu::copy(signal)]] sighandler_t ssignal(int signal, sighandler_t handler) noexcept;
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a program does to a descriptor itself: close, duplicate, ask and tell.
+//
+// The engine knows its descriptors by what is behind the number, so plain duplicates (dup, F_DUPFD,
+// SCM_RIGHTS, fork) need nothing. It has to hear when a number goes away, because the last one that
+// goes releases the threads that wait.
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/ioctl.h>
+
+#include <cstdarg>
+#include <cstdlib>
+
+#include "preload/doors.h"
+#include "preload/next.h"
+#include "preload/pagemap.h"
+
+using namespace userfault;
+using namespace userfault::preload;
+
+namespace {
+
+// What the file layer answers for every file, before userfaultfd's own ioctl is asked (fs/ioctl.c).
+bool is_general(unsigned long request) noexcept {
+  return request == FIOCLEX || request == FIONCLEX || request == FIONBIO || request == FIOASYNC;
+}
+
+// Directory entries of /proc/self/fd, without opendir(3), which allocates.
+struct Entry {
+  std::uint64_t inode;
+  std::int64_t offset;
+  std::uint16_t size;
+  std::uint8_t type;
+  char name[1];
+};
+
+void close_ours_between(unsigned first, unsigned last) noexcept {
+  const long directory = sigsafe::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"),
+                                              O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (directory < 0) return;
+  alignas(8) char buffer[4096];
+  for (;;) {
+    const long bytes = sigsafe::raw_syscall(SYS_getdents64, directory, argument_of(&buffer[0]), sizeof buffer);
+    if (bytes <= 0) break;
+    for (long at = 0; at < bytes; at += reinterpret_cast<const Entry*>(buffer + at)->size) {
+      const int fd = std::atoi(reinterpret_cast<const Entry*>(buffer + at)->name);
+      if (static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) <= last && is_ours(fd)) user_engine().close(fd);
+    }
+  }
+  sigsafe::sys::close(static_cast<int>(directory));
+}
+
+// The number changes hands in one step, as in the kernel; the engine then closes a duplicate of what
+// it stood for, so that it sees the end of it.
+template <typename Replace>
+int replace(int old_fd, int new_fd, Replace replace_number) noexcept {
+  if (old_fd == new_fd || !is_ours(new_fd)) return replace_number();
+  const auto kept = static_cast<int>(sigsafe::raw_syscall(SYS_fcntl, new_fd, F_DUPFD_CLOEXEC, 0));
+  const int result = replace_number();
+  if (kept < 0) return result;
+  if (result >= 0)
+    user_engine().close(kept);
+  else
+    sigsafe::sys::close(kept);
+  return result;
+}
+
+}  // namespace
+
+USERFAULT_PRELOADED int close(int fd) {
+  if (is_ours(fd)) return finish(user_engine().close(fd));
+  return call(next.close, SYS_close, fd);
+}
+extern "C" [[gnu::visibility("default"), gnu::alias("close"), gnu::copy(close)]] int __close(int fd);
+
+USERFAULT_PRELOADED int close_range(unsigned first, unsigned last, int flags) noexcept {
+  if (active() && (flags & CLOSE_RANGE_CLOEXEC) == 0) close_ours_between(first, last);
+  return call(next.close_range, SYS_close_range, first, last, flags);
+}
+
+USERFAULT_PRELOADED void closefrom(int first) noexcept {
+  if (active()) close_ours_between(static_cast<unsigned>(first), ~0U);
+  if (next.closefrom != nullptr) return next.closefrom(first);
+  sigsafe::raw_syscall(SYS_close_range, first, ~0U, 0);
+}
+
+USERFAULT_PRELOADED int dup2(int old_fd, int new_fd) noexcept {
+  return replace(old_fd, new_fd, [=] { return call(next.dup2, SYS_dup2, old_fd, new_fd); });
+}
+extern "C" [[gnu::visibility("default"), gnu::alias("dup2"), gnu::copy(dup2)]] int __dup2(int old_fd, int new_fd) noexcept;
+
+USERFAULT_PRELOADED int dup3(int old_fd, int new_fd, int flags) noexcept {
+  return replace(old_fd, new_fd, [=] { return call(next.dup3, SYS_dup3, old_fd, new_fd, flags); });
+}
+
+USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
+  va_list arguments;
+  va_start(arguments, request);
+  void* argument = va_arg(arguments, void*);
+  va_end(arguments);
+  if (request == USERFAULT_DEV_IOC_NEW && is_stand_in(fd))
+    return finish(open_userfaultfd(static_cast<int>(reinterpret_cast<long>(argument))));
+  if (request == USERFAULT_PAGEMAP_SCAN && active()) return finish(scan_pagemap(fd, argument));
+  if (!is_general(request) && is_ours(fd)) return finish(user_engine().operate(fd, request, argument));
+  return call(next.ioctl, SYS_ioctl, fd, request, argument);
+}

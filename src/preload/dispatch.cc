@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// syscall(3): the numbers that are about userfaultfd, its descriptors, memory or signals go the way
+// that libc's functions go. syscall_entry_*.S asks `userfault_preload_takes` and makes every
+// other call itself, on the caller's stack: what it returns twice (fork, clone) returns as it would
+// from libc's syscall().
+#include <sys/syscall.h>
+
+#include <array>
+#include <cerrno>
+
+#include "engine/user/sigsafe/chain.h"
+#include "preload/doors.h"
+#include "preload/masks.h"
+#include "preload/next.h"
+#include "preload/old_calls.h"
+
+namespace userfault::preload {
+namespace {
+
+template <typename T>
+T* pointer(long argument) noexcept {
+  return reinterpret_cast<T*>(argument);
+}
+
+// rt_sigaction(2) with the kernel's own struct.
+long change_action(int signal, const sigsafe::KernelSigaction* action, sigsafe::KernelSigaction* old,
+                   long mask_bytes) noexcept {
+  if (!sigsafe::is_installed(signal) || mask_bytes != 8)
+    return sigsafe::raw_syscall(SYS_rt_sigaction, signal, argument_of(action), argument_of(old), mask_bytes);
+  const auto before =
+      action != nullptr ? sigsafe::set_program_action(signal, *action) : sigsafe::get_program_action(signal);
+  if (old != nullptr) *old = before;
+  return 0;
+}
+
+// The kernel reads and writes 8 bytes where libc's sigset_t has 128.
+long change_mask(int how, const sigsafe::SignalMask* mask, sigsafe::SignalMask* old, long mask_bytes) noexcept {
+  if (mask_bytes != 8) return -EINVAL;
+  sigset_t wide{};
+  sigset_t read{};
+  if (mask != nullptr) __builtin_memcpy(&wide, mask, 8);
+  const RealMask real(mask != nullptr ? &wide : nullptr);
+  const long result = sigsafe::raw_syscall(SYS_rt_sigprocmask, how, argument_of(real.get()), argument_of(&read), 8);
+  if (result == 0 && old != nullptr) {
+    show_mask(&read);
+    __builtin_memcpy(old, &read, 8);
+  }
+  return result;
+}
+
+constexpr std::array kCalls = {SYS_userfaultfd, SYS_openat,  SYS_ioctl,    SYS_read,     SYS_readv,
+                               SYS_close,       SYS_close_range, SYS_dup3, SYS_mmap,     SYS_munmap,
+                               SYS_mremap,      SYS_madvise, SYS_mprotect, SYS_rt_sigaction, SYS_rt_sigprocmask};
+
+using Bits = std::array<std::uint64_t, 16>;
+
+consteval Bits bits_of_calls() {
+  Bits bits{};
+  for (const int number : kCalls) bits[number / 64] |= std::uint64_t{1} << (number % 64);
+  for (const int number : kOldCalls) bits[number / 64] |= std::uint64_t{1} << (number % 64);
+  return bits;
+}
+
+}  // namespace
+}  // namespace userfault::preload
+
+// A bit for each number that the switch below has a case for.
+extern "C" {
+[[gnu::visibility("hidden")]] extern const userfault::preload::Bits userfault_preload_taken;
+constinit const userfault::preload::Bits userfault_preload_taken = userfault::preload::bits_of_calls();
+}
+
+using namespace userfault;
+using namespace userfault::preload;
+
+extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long number, long a, long b, long c, long d,
+                                                                        long e, long f) {
+  const auto fd = static_cast<int>(a);
+  switch (number) {
+    case SYS_userfaultfd: return finish(open_userfaultfd(fd));
+    case SYS_openat: return openat(fd, pointer<char>(b), static_cast<int>(c), static_cast<mode_t>(d));
+    case SYS_ioctl: return ioctl(fd, static_cast<unsigned long>(b), pointer<void>(c));
+    case SYS_read: return read(fd, pointer<void>(b), static_cast<size_t>(c));
+    case SYS_readv: return readv(fd, pointer<iovec>(b), static_cast<int>(c));
+    case SYS_close: return close(fd);
+    case SYS_close_range: return close_range(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<int>(c));
+    case SYS_dup3: return dup3(fd, static_cast<int>(b), static_cast<int>(c));
+    case SYS_mmap:
+      return argument_of(mmap(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c), static_cast<int>(d),
+                              static_cast<int>(e), f));
+    case SYS_munmap: return munmap(pointer<void>(a), static_cast<size_t>(b));
+    case SYS_mremap:
+      return argument_of(mremap(pointer<void>(a), static_cast<size_t>(b), static_cast<size_t>(c), static_cast<int>(d),
+                                pointer<void>(e)));
+    case SYS_madvise: return madvise(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
+    case SYS_mprotect: return mprotect(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
+    case SYS_rt_sigaction:
+      return finish(change_action(fd, pointer<sigsafe::KernelSigaction>(b), pointer<sigsafe::KernelSigaction>(c), d));
+    case SYS_rt_sigprocmask:
+      return finish(change_mask(fd, pointer<sigsafe::SignalMask>(b), pointer<sigsafe::SignalMask>(c), d));
+    default: {
+      long result = 0;
+      if (old_call(number, a, b, c, &result)) return result;
+      return finish(sigsafe::raw_syscall(number, a, b, c, d, e, f));
+    }
+  }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preload/doors.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "engine/doors.h"
+#include "preload/next.h"
+#include "preload/settings.h"
+
+namespace userfault::preload {
+namespace {
+
+constexpr char kDevice[] = "/dev/userfaultfd";
+constexpr char kStandIn[] = "userfault-device";
+
+// Not the door's fault, and no better with another engine.
+bool is_final(int error) noexcept { return error == -EMFILE || error == -ENFILE || error == -ENOMEM; }
+
+int log_opened(int fd, const char* engine, const char* why) noexcept {
+  if (fd >= 0) log_line("userfaultfd %d: the %s engine%s", fd, engine, why);
+  return fd;
+}
+
+int open_ours(int flags, const char* why) noexcept {
+  const int fd = user_engine().open(flags);
+  if (fd < 0) log_line("no userfaultfd: the user engine says %s", strerrorname_np(-fd));
+  return log_opened(fd, "user", why);
+}
+
+int open_either(engine::Door door, int flags) noexcept {
+  const int kernel = engine::open_through(door, flags);
+  if (kernel >= 0) return log_opened(kernel, "kernel's", "");
+  if (is_final(kernel)) return kernel;
+  char why[80];
+  std::snprintf(why, sizeof why, ", because the kernel's says %s", strerrorname_np(-kernel));
+  const int ours = open_ours(flags, why);
+  // Where neither works, the kernel's answer is the one that the program knows.
+  return ours >= 0 || ours == -EINVAL ? ours : kernel;
+}
+
+// The target of /proc/self/fd/`fd`, or an empty string.
+using Link = std::array<char, 64>;
+Link link_of(int fd) noexcept {
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  Link link{};
+  const long length = sigsafe::raw_syscall(SYS_readlinkat, AT_FDCWD, sigsafe::as_long(path),
+                                           sigsafe::as_long(link.data()), link.size() - 1);
+  link[length > 0 ? static_cast<std::size_t>(length) : 0] = '\0';
+  return link;
+}
+
+bool names_device(int directory, const char* path) noexcept {
+  if (path == nullptr) return false;
+  if (std::strcmp(path, kDevice) == 0) return true;
+  if (directory == AT_FDCWD || std::strcmp(path, kDevice + 5) != 0) return false;
+  return std::strcmp(link_of(directory).data(), "/dev") == 0;
+}
+
+}  // namespace
+
+int open_userfaultfd(int flags) noexcept {
+  switch (settings().choice) {
+    case Choice::kUser: return open_ours(flags, "");
+    case Choice::kKernel: return log_opened(static_cast<int>(sigsafe::raw_syscall(SYS_userfaultfd, flags)), "kernel's", "");
+    case Choice::kAutomatic: break;
+  }
+  return open_either(engine::Door::kSyscall, flags);
+}
+
+// Only where the device cannot be opened or would not give a descriptor: the program may want other
+// things of it that we do not know.
+bool wants_stand_in(int directory, const char* path) noexcept {
+  const Choice choice = settings().choice;
+  if (choice == Choice::kKernel || !names_device(directory, path)) return false;
+  return choice == Choice::kUser || !engine::ask(engine::Door::kDevice, 0).opens();
+}
+
+int open_stand_in(int flags) noexcept {
+  const int own = (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0;
+  const long fd = sigsafe::raw_syscall(SYS_memfd_create, sigsafe::as_long(kStandIn), own);
+  log_line("%s: a stand-in, descriptor %ld", kDevice, fd);
+  return static_cast<int>(fd);
+}
+
+bool is_stand_in(int fd) noexcept {
+  const Link link = link_of(fd);
+  return std::strncmp(link.data(), "/memfd:", 7) == 0 &&
+         std::strncmp(link.data() + 7, kStandIn, sizeof kStandIn - 1) == 0;
+}
+
+}  // namespace userfault::preload

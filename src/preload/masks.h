@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Signal masks that never hold SIGSEGV for real.
+//
+// A page fault that a userfaultfd resolves is no signal, so it may happen in a thread that blocks
+// every signal; but where SIGSEGV is blocked, a fault kills. A program may block it long before it
+// opens its first userfaultfd, in threads that we cannot reach afterwards. So from the start each
+// mask that passes through here has SIGSEGV replaced by a mark, SIGSTKFLT, which Linux never sends
+// (sigsafe/chain.h); a mask that is read back shows SIGSEGV for the mark. The mark itself is shown,
+// too: programs block all signals far more often than they ask for that one.
+//
+// With USERFAULT_ENGINE=kernel masks are left alone.
+#pragma once
+
+#include <signal.h>
+
+namespace userfault::preload {
+
+// What may be set in place of a program's mask. Null stays null.
+class RealMask {
+ public:
+  explicit RealMask(const sigset_t* wanted) noexcept;
+  [[nodiscard]] const sigset_t* get() const noexcept { return pointer_; }
+
+ private:
+  sigset_t mask_;
+  const sigset_t* pointer_;
+};
+
+// A mask that was read, as the program knows it. Null is allowed.
+void show_mask(sigset_t* read) noexcept;
+
+// At the start: a mask inherited over exec may hold SIGSEGV.
+void mark_inherited_mask() noexcept;
+
+}  // namespace userfault::preload

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// System calls that newer architectures have not got, each made of its successor.
+#pragma once
+
+#include <array>
+
+#include "preload/next.h"
+
+namespace userfault::preload {
+
+inline constexpr std::array kOldCalls = {SYS_open, SYS_poll, SYS_dup2};
+
+// Whether `number` was one of them; then `result` is libc's result.
+inline bool old_call(long number, long a, long b, long c, long* result) noexcept {
+  switch (number) {
+    case SYS_open:
+      *result = open(reinterpret_cast<const char*>(a), static_cast<int>(b), static_cast<mode_t>(c));
+      return true;
+    case SYS_poll:
+      *result = poll(reinterpret_cast<pollfd*>(a), static_cast<nfds_t>(b), static_cast<int>(c));
+      return true;
+    case SYS_dup2: *result = dup2(static_cast<int>(a), static_cast<int>(b)); return true;
+    default: return false;
+  }
+}
+
+}  // namespace userfault::preload

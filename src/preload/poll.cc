@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Waiting for a descriptor of ours as userfaultfd_poll lets one wait: POLLERR on one that blocks or
+// has not had UFFDIO_API. The doorbell behind the number cannot say that by itself, so what the
+// kernel reports is mended, once before waiting and once after. epoll sees only the doorbell
+// (docs/divergences.md).
+#include <cerrno>
+
+#include "preload/masks.h"
+#include "preload/next.h"
+
+using namespace userfault;
+using namespace userfault::preload;
+
+namespace {
+
+bool any_ours(const pollfd* fds, nfds_t count) noexcept {
+  if (!active()) return false;
+  for (nfds_t i = 0; i < count; ++i)
+    if (fds[i].fd >= 0 && user_engine().owns(fds[i].fd)) return true;
+  return false;
+}
+
+// Changes what was reported to what a userfaultfd reports; the number of entries that are ready.
+int mend(pollfd* fds, nfds_t count) noexcept {
+  int ready = 0;
+  for (nfds_t i = 0; i < count; ++i) {
+    if (fds[i].fd >= 0 && user_engine().owns(fds[i].fd))
+      fds[i].revents = user_engine().poll_events(fds[i].fd, fds[i].events, fds[i].revents);
+    ready += fds[i].revents != 0;
+  }
+  return ready;
+}
+
+int poll_next(pollfd* fds, nfds_t count, int timeout) noexcept { return call(next.poll, SYS_poll, fds, count, timeout); }
+
+// `wait` is the call with the program's own timeout.
+template <typename Wait>
+int poll_mended(pollfd* fds, nfds_t count, Wait wait) {
+  const int at_once = poll_next(fds, count, 0);
+  if (at_once < 0) return at_once;
+  if (const int ready = mend(fds, count); ready > 0) return ready;
+  const int result = wait();
+  return result < 0 ? result : mend(fds, count);
+}
+
+}  // namespace
+
+USERFAULT_PRELOADED int poll(pollfd* fds, nfds_t count, int timeout) {
+  if (!any_ours(fds, count)) return poll_next(fds, count, timeout);
+  return poll_mended(fds, count, [=] { return poll_next(fds, count, timeout); });
+}
+extern "C" [[gnu::visibility("default"), gnu::alias("poll"), gnu::copy(poll)]] int __poll(pollfd* fds, nfds_t count, int timeout);
+
+USERFAULT_PRELOADED int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t size) {
+  if (size / sizeof *fds < count && next.__poll_chk != nullptr) return next.__poll_chk(fds, count, timeout, size);
+  return poll(fds, count, timeout);
+}
+
+USERFAULT_PRELOADED int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
+  const RealMask real(mask);
+  const auto wait = [&] { return next.ppoll(fds, count, timeout, real.get()); };
+  return any_ours(fds, count) ? poll_mended(fds, count, wait) : wait();
+}
+
+USERFAULT_PRELOADED int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
+                                    size_t size) {
+  if (size / sizeof *fds < count && next.__ppoll_chk != nullptr)
+    return next.__ppoll_chk(fds, count, timeout, mask, size);
+  return ppoll(fds, count, timeout, mask);
+}
+
+USERFAULT_PRELOADED int pselect(int count, fd_set* in, fd_set* out, fd_set* error, const timespec* timeout,
+                                const sigset_t* mask) {
+  const RealMask real(mask);
+  return next.pselect(count, in, out, error, timeout, real.get());
+}
+
+USERFAULT_PRELOADED int epoll_pwait(int epoll, epoll_event* events, int count, int timeout, const sigset_t* mask) {
+  const RealMask real(mask);
+  return next.epoll_pwait(epoll, events, count, timeout, real.get());
+}
+
+USERFAULT_PRELOADED int epoll_pwait2(int epoll, epoll_event* events, int count, const timespec* timeout,
+                                     const sigset_t* mask) {
+  const RealMask real(mask);
+  return next.epoll_pwait2(epoll, events, count, timeout, real.get());
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// libuserfault-preload.so: a program's calls in, engine calls out.
+//
+// The problem: a program calls userfaultfd through libc, and has to get the user engine's without
+// being changed. The way: this library stands before libc in the order of symbols (LD_PRELOAD) and
+// exports the functions below under libc's names. Each translates, calls, and sets errno; what is
+// not about a userfaultfd of the user engine goes to the next library that has the name, with one
+// test of a flag before it. What does not go through libc at all is in trap.h.
+//
+// The contract with the program
+//   - Until the first descriptor of ours is opened nothing is changed but the mark for a blocked
+//     SIGSEGV (masks.h): no handler is installed, no memory mapped, no thread started.
+//   - A second preload or a sanitizer's runtime in front of us or behind us keeps working: we go to
+//     the next symbol, never around it. Before our constructor ran (an allocator's may run first and
+//     call mmap), the next symbol is not known and the system call itself is made.
+//   - Nothing here allocates. errno changes only where libc's function would change it.
+//   - It links to nothing but libc and the loader, exports only what exports.map lists, and uses
+//     initial-exec thread-local storage.
+//
+// Environment, as `userfault run` sets it; inherited by whatever the program starts
+//   USERFAULT_ENGINE  auto (the default): the kernel's where it opens with the flags asked for, else
+//                     ours; user: ours; kernel: the kernel's, and this library only watches
+//   USERFAULT_LOG     a file that gets a line for each descriptor opened, or - for standard error
+//   USERFAULT_TRAP    0: no seccomp filter for system calls that bypass libc
+//
+// Threads: everything from any thread. No lock is held while the next symbol or the engine runs.
+#pragma once
+
+#include <cerrno>
+#include <type_traits>
+
+#include "engine/engine.h"
+#include "engine/user/user_engine.h"
+
+#define USERFAULT_PRELOADED extern "C" [[gnu::visibility("default")]]
+
+namespace userfault::preload {
+
+using engine::user_engine;
+
+// An engine's answer as libc's: -1 and errno, or the value.
+template <typename T>
+T finish(T result) noexcept {
+  if (result >= 0) return result;
+  errno = static_cast<int>(-result);
+  return -1;
+}
+
+[[nodiscard]] inline bool active() noexcept { return engine::user::is_active(); }
+// Whether a descriptor is the user engine's. One load while none is open.
+[[nodiscard]] inline bool is_ours(int fd) noexcept { return active() && user_engine().owns(fd); }
+
+}  // namespace userfault::preload
