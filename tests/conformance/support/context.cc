@@ -36,12 +36,17 @@ void Context::require(std::uint64_t wanted) const {
   throw Skip("the features word " + std::string(word) + " lacks " + feature_names(wanted & ~features));
 }
 
+void Context::differs_on_user(const char* divergence) const {
+  if (stand_in) throw Skip("differs on purpose, see docs/divergences.md: " + std::string(divergence));
+}
+
 Context make_context(userfault_engine engine, Backing backing) {
   Context context{engine, backing, 0, 0, false};
   const int fd = open_either_way(context);
   if (fd < 0) throw Broken("userfault_open: " + std::string(std::strerror(errno)));
   // Only the kernel's own engine sees accesses made inside the kernel (real-kernel row 19).
-  context.kernel_faults = userfault_engine_of(fd) == USERFAULT_ENGINE_KERNEL && context.open_flags == 0;
+  context.stand_in = userfault_engine_of(fd) != USERFAULT_ENGINE_KERNEL;
+  context.kernel_faults = !context.stand_in && context.open_flags == 0;
   userfault_api api{USERFAULT_API, 0, 0};
   const int result = userfault_ioctl(fd, USERFAULT_IOC_API, &api);
   const int error = errno;

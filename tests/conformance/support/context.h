@@ -30,10 +30,15 @@ struct Context {
   std::uint64_t features;
   // Whether accesses by the kernel (read(2) into the range) raise messages, or else give EFAULT.
   bool kernel_faults;
+  // Whether the descriptor is a stand-in for the kernel's.
+  bool stand_in = false;
 
   [[nodiscard]] bool has(std::uint64_t wanted) const { return (features & wanted) == wanted; }
   // Throws Skip, naming the missing features.
   void require(std::uint64_t wanted) const;
+  // For what only the kernel's own descriptor can show: throws Skip on a stand-in, with the entry of
+  // docs/divergences.md ("DIV-LSEEK: …") that says what holds there instead.
+  void differs_on_user(const char* divergence) const;
 };
 
 // Finds out what to fill in; throws Broken when the engine does not open at all.

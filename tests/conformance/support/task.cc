@@ -2,6 +2,7 @@
 #include "support/task.h"
 
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 
 #include <condition_variable>
+#include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <mutex>
 #include <string>
@@ -53,6 +56,37 @@ char state_of(pid_t tid) {
   const std::size_t name_end = line.rfind(')');
   return name_end + 2 < line.size() ? line[name_end + 2] : 'X';
 }
+
+// The state of a thread and how often it has been scheduled, read without an allocation: while a
+// thread waits inside fork(2), glibc holds the locks of malloc and stdio.
+class Switches {
+ public:
+  Switches() = default;
+  explicit Switches(pid_t tid) {
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/self/task/%d/status", static_cast<int>(tid));
+    const int file = ::open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    const ssize_t bytes = ::read(file, text_, sizeof text_ - 1);
+    ::close(file);
+    text_[bytes > 0 ? bytes : 0] = '\0';
+  }
+  [[nodiscard]] bool asleep() const {
+    const char* const state = std::strstr(text_, "State:\t");
+    return state != nullptr && (state[7] == 'S' || state[7] == 'D');
+  }
+  friend bool operator==(const Switches& a, const Switches& b) {
+    return std::strcmp(counts_of(a.text_), counts_of(b.text_)) == 0;
+  }
+
+ private:
+  static const char* counts_of(const char* text) {
+    const char* const counts = std::strstr(text, "voluntary_ctxt_switches");
+    return counts != nullptr ? counts : "";
+  }
+
+  char text_[4096] = "";
+};
 
 }  // namespace
 
@@ -106,6 +140,21 @@ void Task::expect_waiting() const {
     ::sched_yield();
   }
   EXPECT_FALSE(done()) << "a thread that should still be blocked has gone on";
+}
+
+void Task::expect_waiting_for_reader() const {
+  const auto end = std::chrono::steady_clock::now() + kDeadline;
+  constexpr int kLooks = 200;
+  const pid_t thread = tid();
+  Switches before;
+  for (int still = 0; still < kLooks && !done();) {
+    if (std::chrono::steady_clock::now() > end) throw Broken("a thread neither waits for the reader nor ends");
+    const Switches now(thread);
+    still = now.asleep() && now == before ? still + 1 : 0;
+    before = now;
+    ::sched_yield();
+  }
+  EXPECT_FALSE(done()) << "a thread that should wait for the reader of its event has gone on";
 }
 
 Touch touch_read(const void* address) {

@@ -27,6 +27,10 @@ class Task {
   // The thread has come to rest (it sleeps in the kernel, or has ended) and is not done. This does
   // not race: who has been woken is runnable from that moment on, and is seen to run or to be done.
   void expect_waiting() const;
+  // The same for a thread that caused a layout event: the kernel lets it sleep as one that only a
+  // fatal signal ends (state D), which a lock does too. So it counts when it holds still: many looks
+  // in a row find it asleep and its time on the processor unchanged.
+  void expect_waiting_for_reader() const;
 
   struct State;
 
