@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 namespace userfault::base {
@@ -36,14 +37,13 @@ class Thread {
     ::sigfillset(&all);
     // A fault's own signals cannot wait: blocked, they would end the process.
     for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP}) ::sigdelset(&all, number);
-    auto owned = std::make_unique<std::function<void()>>(std::move(body));
+    auto owned = std::make_unique<Start>(Start{name, std::move(body)});
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
     const int code = ::pthread_create(&id_, nullptr, &Thread::run, owned.get());
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (code != 0) return code;
     owned.release();
     running_ = true;
-    ::pthread_setname_np(id_, name);
     return 0;
   }
 
@@ -54,9 +54,16 @@ class Thread {
   }
 
  private:
+  struct Start {
+    std::string name;
+    std::function<void()> body;
+  };
+
+  // The thread names itself, so that its body already runs under the name.
   static void* run(void* argument) {
-    const std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(argument));
-    (*body)();
+    const std::unique_ptr<Start> start(static_cast<Start*>(argument));
+    ::pthread_setname_np(::pthread_self(), start->name.c_str());
+    start->body();
     return nullptr;
   }
 

@@ -88,8 +88,8 @@ TEST(BaseMutex, TryLockFailsWhileAnotherThreadHoldsIt) {
   const MutexLock lock(mutex);
   Thread thread;
   ASSERT_EQ(thread.start("uf-try", [&] {
-    taken = mutex.try_lock();
-    if (taken) mutex.unlock();
+    if (mutex.try_lock()) mutex.unlock();
+    else taken = false;
   }), 0);
   thread.join();
   EXPECT_FALSE(taken);

@@ -218,6 +218,7 @@ void resolving(int signal, siginfo_t* info, void* context) {
 }
 
 TEST(Chain, OursMayFaultInsideTheProgramsHandler) {
+  closed_page();  // Mapped before the fork, or parent and child may put it at different addresses.
   for (const std::uint64_t flags : {0, SA_ONSTACK}) {
     const ChildEnd end = run_in_child([&](Report report) {
       use_alternate_stack();
