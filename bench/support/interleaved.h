@@ -3,14 +3,16 @@
 //
 // A machine's speed drifts (frequency, neighbours, what the caches hold), so absolute times of two
 // runs cannot be compared. Here every repetition measures A and then B, or B and then A in every
-// other repetition, back to back; the ratio is the median of the per-repetition ratios, which a
-// burst of noise can hardly move. Print ratios, keep the times for the curious.
+// other repetition, back to back, and the ratio is that of the two medians, which a burst of noise
+// can hardly move. Many short repetitions beat few long ones: one that is shorter than a time slice
+// is mostly undisturbed. Print ratios, keep the times for the curious.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 namespace userfault::bench {
@@ -33,7 +35,7 @@ template <typename Work>
 struct Comparison {
   double first_ns = 0;   // median of the first way, for one unit of work
   double second_ns = 0;  // median of the second way
-  double ratio = 0;      // median of second / first within a repetition
+  double ratio = 0;      // second_ns / first_ns
 };
 
 struct Plan {
@@ -48,7 +50,6 @@ template <typename First, typename Second>
 [[nodiscard]] Comparison compare(const Plan& plan, First&& first, Second&& second) {
   std::vector<double> a;
   std::vector<double> b;
-  std::vector<double> ratios;
   for (int i = -plan.warm_up; i < plan.repetitions; ++i) {
     const bool swapped = i % 2 != 0;
     const double early = swapped ? second() : first();
@@ -56,9 +57,10 @@ template <typename First, typename Second>
     if (i < 0) continue;
     a.push_back((swapped ? late : early) / plan.units);
     b.push_back((swapped ? early : late) / plan.units);
-    ratios.push_back(b.back() / a.back());
   }
-  return {median(a), median(b), median(ratios)};
+  const double first_ns = median(std::move(a));
+  const double second_ns = median(std::move(b));
+  return {first_ns, second_ns, second_ns / first_ns};
 }
 
 // A table in Markdown: question | first | second | ratio. Times per unit of work.

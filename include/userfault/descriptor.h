@@ -231,7 +231,6 @@ class USERFAULT_EXPORT Descriptor {
  private:
   Descriptor(int fd, EngineKind engine, Features enabled, Features available) noexcept
       : fd_(fd), engine_(engine), enabled_(enabled), available_(available) {}
-  [[nodiscard]] int operate(unsigned long request, void* argument) const noexcept;
 
   int fd_ = -1;
   EngineKind engine_ = EngineKind::kKernel;

@@ -2,15 +2,10 @@
 // From the wire form of a message to the variant.
 #include "api/decode.h"
 
-#include <algorithm>
-#include <array>
 #include <cstdio>
 #include <cstdlib>
 
-#include "userfault/descriptor.h"
-
-namespace userfault {
-namespace api {
+namespace userfault::api {
 
 namespace {
 
@@ -47,15 +42,4 @@ Message decode(const userfault_msg& raw) noexcept {
   }
 }
 
-}  // namespace api
-
-// A batch is bounded by what is worth having on the stack: 64 messages are 2 KiB.
-Result<std::span<Message>> Descriptor::read(std::span<Message> into) const {
-  std::array<userfault_msg, 64> raw;
-  const auto batch = read_raw(std::span(raw).first(std::min(into.size(), raw.size())));
-  if (!batch) return std::unexpected(batch.error());
-  for (std::size_t i = 0; i < batch->size(); ++i) into[i] = api::decode((*batch)[i]);
-  return into.first(batch->size());
-}
-
-}  // namespace userfault
+}  // namespace userfault::api

@@ -30,11 +30,13 @@ int poll_once(std::span<pollfd> entries, int timeout_ms) noexcept {
 
 }  // namespace
 
-// What an engine reports by itself (POLLERR) must not be slept on: the first look does not wait. An
-// event that an engine takes back (somebody else has read the message) must not end the wait.
+// What an engine reports by itself (POLLERR) must not be slept on: it is asked before, which costs
+// no system call. An event that an engine takes back (somebody else has read the message) must not
+// end the wait.
 int poll(std::span<pollfd> entries, int timeout_ms) noexcept {
   const auto deadline = Clock::now() + std::chrono::milliseconds(std::max(timeout_ms, 0));
-  int result = poll_once(entries, 0);
+  for (pollfd& entry : entries) entry.revents = 0;
+  int result = poll_once(entries, mend(entries) > 0 ? 0 : timeout_ms);
   while (result == 0 && timeout_ms != 0) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (timeout_ms > 0 && left <= 0) return 0;
@@ -44,19 +46,3 @@ int poll(std::span<pollfd> entries, int timeout_ms) noexcept {
 }
 
 }  // namespace userfault::api
-
-namespace userfault {
-
-Result<bool> Descriptor::wait(std::chrono::milliseconds timeout) const {
-  pollfd entry{.fd = fd_, .events = POLLIN, .revents = 0};
-  if (fd_ < 0) return std::unexpected(Error{.operation = Operation::kPoll, .code = EBADF});
-  const int count =
-      api::poll({&entry, 1}, static_cast<int>(std::clamp<std::int64_t>(timeout.count(), -1, INT32_MAX)));
-  if (count < 0) return std::unexpected(Error{.operation = Operation::kPoll, .code = -count});
-  if ((entry.revents & POLLNVAL) != 0) return std::unexpected(Error{.operation = Operation::kPoll, .code = EBADF});
-  // POLLERR is how a userfaultfd says that it blocks or has had no handshake (real-kernel row 20).
-  if ((entry.revents & POLLERR) != 0) return std::unexpected(Error{.operation = Operation::kPoll, .code = EINVAL});
-  return count > 0;
-}
-
-}  // namespace userfault

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <thread>
 
+#include "api/fill.h"
 #include "base/page_size.h"
 #include "userfault/descriptor.h"
 
@@ -40,18 +41,18 @@ std::unexpected<Error> exhausted(Operation operation, PageRange range) {
       Error{.operation = operation, .code = EAGAIN, .address = range.start, .length = range.length});
 }
 
-// `once` fills what is left and returns Result<Transfer>.
+// What is left after a first try that did not do it all. `once` fills a range and returns
+// Result<Transfer>.
 template <typename Once>
-Result<Transfer> fully(const Descriptor& descriptor, Operation operation, PageRange range, const RetryPolicy& policy,
-                       Once once) {
+[[gnu::noinline]] Result<Transfer> resume_from(const Result<Transfer>& first, api::Handle handle, Operation operation,
+                                               PageRange range, const RetryPolicy& policy, Once once) {
   const std::size_t page = policy.page_size != 0 ? policy.page_size : base::page_size();
   Backoff backoff(policy);
   Transfer total{0, Outcome::kComplete};
   std::size_t done = 0;
-  while (done < range.length) {
-    const PageRange left = range.from(done);
-    const Result<Transfer> result = once(left, done);
+  for (Result<Transfer> result = first;; result = once(range.from(done), done)) {
     if (!result) return result;
+    const PageRange left = range.from(done);
     if (result->outcome == Outcome::kRetry) {
       if (!backoff.wait()) return exhausted(operation, left);
       continue;
@@ -59,14 +60,21 @@ Result<Transfer> fully(const Descriptor& descriptor, Operation operation, PageRa
     backoff.progressed();
     total.bytes += result->bytes;
     done += result->bytes;
-    if (result->outcome != Outcome::kExists) continue;
-    total.outcome = Outcome::kExists;
-    const PageRange present{left.start, std::min(page, left.length)};
-    if (const auto woken = descriptor.wake(present); !woken) return std::unexpected(woken.error());
-    done += present.length;
+    if (result->outcome == Outcome::kExists) {
+      total.outcome = Outcome::kExists;
+      userfault_range present{left.start, std::min(page, left.length)};
+      if (const int woken = api::operate(handle, USERFAULT_IOC_WAKE, &present); woken < 0)
+        return std::unexpected(Error{
+            .operation = Operation::kWake, .code = -woken, .address = present.start, .length = present.len});
+      done += present.len;
+    }
+    if (done >= range.length) return total;
   }
-  return total;
 }
+
+// Nearly always the first try does it all. It is not made through `once`: in that path there is
+// nothing but the system call.
+[[gnu::always_inline]] inline bool is_done(const Result<Transfer>& first) noexcept { return first && first->complete(); }
 
 template <typename Once>
 Result<void> until_not_again(Operation operation, PageRange range, const RetryPolicy& policy, Once once) {
@@ -82,29 +90,51 @@ Result<void> until_not_again(Operation operation, PageRange range, const RetryPo
 
 Result<Transfer> Descriptor::copy_fully(PageRange to, const void* from, CopyOptions options,
                                         const RetryPolicy& policy) const {
-  return fully(*this, Operation::kCopy, to, policy, [&](PageRange left, std::size_t done) {
-    return copy(left, static_cast<const std::byte*>(from) + done, options);
+  const api::Handle handle{engine_, fd_};
+  const Result<Transfer> first = api::copy(handle, to, from, options);
+  if (is_done(first)) [[likely]]
+    return first;
+  return resume_from(first, handle, Operation::kCopy, to, policy, [=](PageRange left, std::size_t done) {
+    return api::copy(handle, left, static_cast<const std::byte*>(from) + done, options);
   });
 }
 
 Result<Transfer> Descriptor::zeropage_fully(PageRange range, const RetryPolicy& policy) const {
-  return fully(*this, Operation::kZeropage, range, policy,
-               [&](PageRange left, std::size_t) { return zeropage(left); });
+  const api::Handle handle{engine_, fd_};
+  const Result<Transfer> first = api::zeropage(handle, range, true);
+  if (is_done(first)) [[likely]]
+    return first;
+  return resume_from(first, handle, Operation::kZeropage, range, policy,
+               [=](PageRange left, std::size_t) { return api::zeropage(handle, left, true); });
 }
 
 Result<Transfer> Descriptor::resume_fully(PageRange range, ContinueOptions options, const RetryPolicy& policy) const {
-  return fully(*this, Operation::kContinue, range, policy,
-               [&](PageRange left, std::size_t) { return resume(left, options); });
+  const api::Handle handle{engine_, fd_};
+  const Result<Transfer> first = api::resume(handle, range, options);
+  if (is_done(first)) [[likely]]
+    return first;
+  return resume_from(first, handle, Operation::kContinue, range, policy,
+               [=](PageRange left, std::size_t) { return api::resume(handle, left, options); });
 }
 
 Result<Transfer> Descriptor::poison_fully(PageRange range, const RetryPolicy& policy) const {
-  return fully(*this, Operation::kPoison, range, policy, [&](PageRange left, std::size_t) { return poison(left); });
+  const api::Handle handle{engine_, fd_};
+  const Result<Transfer> first = api::poison(handle, range, true);
+  if (is_done(first)) [[likely]]
+    return first;
+  return resume_from(first, handle, Operation::kPoison, range, policy,
+               [=](PageRange left, std::size_t) { return api::poison(handle, left, true); });
 }
 
 Result<Transfer> Descriptor::move_fully(PageRange to, std::uintptr_t from, MoveOptions options,
                                         const RetryPolicy& policy) const {
-  return fully(*this, Operation::kMove, to, policy,
-               [&](PageRange left, std::size_t done) { return move(left, from + done, options); });
+  const api::Handle handle{engine_, fd_};
+  const Result<Transfer> first = api::move(handle, to, from, options);
+  if (is_done(first)) [[likely]]
+    return first;
+  return resume_from(first, handle, Operation::kMove, to, policy, [=](PageRange left, std::size_t done) {
+    return api::move(handle, left, from + done, options);
+  });
 }
 
 Result<void> Descriptor::write_protect_fully(PageRange range, const RetryPolicy& policy) const {
