@@ -43,10 +43,12 @@ Instance* find(int fd) noexcept {
   return nullptr;
 }
 
-long prepare_once() noexcept {
+long prepare() noexcept {
+  // Every time: the program may have taken the signals for itself since the last one. Its handler is
+  // then what ours chains to.
+  if (const long result = install_handlers(); result < 0) return result;
   if (prepared) return 0;
   if (const long result = prepare_waiters(); result < 0) return result;
-  if (const long result = install_handlers(); result < 0) return result;
   note_processors();
   prepared = true;
   return 0;
@@ -83,7 +85,7 @@ int open_instance(int flags) noexcept {
   if ((flags & ~(O_CLOEXEC | O_NONBLOCK | USERFAULT_USER_MODE_ONLY)) != 0) return -EINVAL;
   SignalsBlocked blocked;
   Locked locked(opening);
-  if (const long result = prepare_once(); result < 0) return static_cast<int>(result);
+  if (const long result = prepare(); result < 0) return static_cast<int>(result);
   Instance* instance = free_instance();
   if (instance == nullptr) return -EMFILE;
   Pipe pipe;
