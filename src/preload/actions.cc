@@ -46,7 +46,7 @@ USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, st
   errno = EAGAIN;
   return -1;
 }
-extern "C" [[gnu::visibility("default"), gnu::alias("sigaction"), gnu::copy(sigaction)]] int __sigaction(
+extern "C" USERFAULT_ALIAS(sigaction) int __sigaction(
     int signal, const struct sigaction* action, struct sigaction* old) noexcept;
 
 // BSD's meaning, which is what glibc gives: the handler stays, system calls go on.
@@ -61,6 +61,6 @@ USERFAULT_PRELOADED sighandler_t signal(int signal, sighandler_t handler) noexce
   return old.sa_handler;
 }
 extern "C" {
-[[gnu::visibility("default"), gnu::alias("signal"), gnu::copy(signal)]] sighandler_t bsd_signal(int signal, sighandler_t handler) noexcept;
-[[gnu::visibility("default"), gnu::alias("signal"), gnu::copy(signal)]] sighandler_t ssignal(int signal, sighandler_t handler) noexcept;
+USERFAULT_ALIAS(signal) sighandler_t bsd_signal(int signal, sighandler_t handler) noexcept;
+USERFAULT_ALIAS(signal) sighandler_t ssignal(int signal, sighandler_t handler) noexcept;
 }

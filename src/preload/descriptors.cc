@@ -72,7 +72,7 @@ USERFAULT_PRELOADED int close(int fd) {
   if (is_ours(fd)) return finish(user_engine().close(fd));
   return call(next.close, SYS_close, fd);
 }
-extern "C" [[gnu::visibility("default"), gnu::alias("close"), gnu::copy(close)]] int __close(int fd);
+extern "C" USERFAULT_ALIAS(close) int __close(int fd);
 
 USERFAULT_PRELOADED int close_range(unsigned first, unsigned last, int flags) noexcept {
   if (active() && (flags & CLOSE_RANGE_CLOEXEC) == 0) close_ours_between(first, last);
@@ -88,7 +88,7 @@ USERFAULT_PRELOADED void closefrom(int first) noexcept {
 USERFAULT_PRELOADED int dup2(int old_fd, int new_fd) noexcept {
   return replace(old_fd, new_fd, [=] { return call(next.dup2, SYS_dup2, old_fd, new_fd); });
 }
-extern "C" [[gnu::visibility("default"), gnu::alias("dup2"), gnu::copy(dup2)]] int __dup2(int old_fd, int new_fd) noexcept;
+extern "C" USERFAULT_ALIAS(dup2) int __dup2(int old_fd, int new_fd) noexcept;
 
 USERFAULT_PRELOADED int dup3(int old_fd, int new_fd, int flags) noexcept {
   return replace(old_fd, new_fd, [=] { return call(next.dup3, SYS_dup3, old_fd, new_fd, flags); });

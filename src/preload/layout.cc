@@ -25,7 +25,7 @@ USERFAULT_PRELOADED void* mmap(void* start, size_t length, int protection, int f
   if (active()) return address(user_engine().mmap(number(start), length, protection, flags, fd, offset));
   return call(next.mmap, SYS_mmap, start, length, protection, flags, fd, offset);
 }
-extern "C" [[gnu::visibility("default"), gnu::alias("mmap"), gnu::copy(mmap)]] void* mmap64(void* start, size_t length, int protection,
+extern "C" USERFAULT_ALIAS(mmap) void* mmap64(void* start, size_t length, int protection,
                                                                            int flags, int fd, off64_t offset) noexcept;
 
 USERFAULT_PRELOADED int munmap(void* start, size_t length) noexcept {

@@ -81,8 +81,8 @@ USERFAULT_PRELOADED int __openat64_2(int directory, const char* path, int flags)
 
 // glibc's own other names for the same functions.
 extern "C" {
-[[gnu::visibility("default"), gnu::alias("open"), gnu::copy(open)]] int __open(const char* path, int flags, ...);
-[[gnu::visibility("default"), gnu::alias("open64"), gnu::copy(open64)]] int __open64(const char* path, int flags, ...);
+USERFAULT_ALIAS(open) int __open(const char* path, int flags, ...);
+USERFAULT_ALIAS(open64) int __open64(const char* path, int flags, ...);
 }
 
 USERFAULT_PRELOADED FILE* fopen(const char* path, const char* mode) { return open_stream(next.fopen, path, mode); }

@@ -49,7 +49,7 @@ USERFAULT_PRELOADED int poll(pollfd* fds, nfds_t count, int timeout) {
   if (!any_ours(fds, count)) return poll_next(fds, count, timeout);
   return poll_mended(fds, count, [=] { return poll_next(fds, count, timeout); });
 }
-extern "C" [[gnu::visibility("default"), gnu::alias("poll"), gnu::copy(poll)]] int __poll(pollfd* fds, nfds_t count, int timeout);
+extern "C" USERFAULT_ALIAS(poll) int __poll(pollfd* fds, nfds_t count, int timeout);
 
 USERFAULT_PRELOADED int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t size) {
   if (size / sizeof *fds < count && next.__poll_chk != nullptr) return next.__poll_chk(fds, count, timeout, size);

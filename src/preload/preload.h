@@ -34,6 +34,13 @@
 
 #define USERFAULT_PRELOADED extern "C" [[gnu::visibility("default")]]
 
+// Another of libc's names for a function that this file defines.
+#if defined(__clang__)
+#define USERFAULT_ALIAS(name) [[gnu::visibility("default"), gnu::alias(#name)]]
+#else
+#define USERFAULT_ALIAS(name) [[gnu::visibility("default"), gnu::alias(#name), gnu::copy(name)]]
+#endif
+
 namespace userfault::preload {
 
 using engine::user_engine;

@@ -11,4 +11,4 @@ USERFAULT_PRELOADED pid_t fork() noexcept {
   if (active()) return finish(user_engine().fork());
   return next.fork();
 }
-extern "C" [[gnu::visibility("default"), gnu::alias("fork"), gnu::copy(fork)]] pid_t __fork() noexcept;
+extern "C" USERFAULT_ALIAS(fork) pid_t __fork() noexcept;

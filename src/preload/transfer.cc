@@ -36,7 +36,7 @@ USERFAULT_PRELOADED ssize_t read(int fd, void* buffer, size_t bytes) {
   if (is_ours(fd)) return read_messages(fd, buffer, bytes);
   return call(next.read, SYS_read, fd, buffer, bytes);
 }
-extern "C" [[gnu::visibility("default"), gnu::alias("read"), gnu::copy(read)]] ssize_t __read(int fd, void* buffer, size_t bytes);
+extern "C" USERFAULT_ALIAS(read) ssize_t __read(int fd, void* buffer, size_t bytes);
 
 USERFAULT_PRELOADED ssize_t __read_chk(int fd, void* buffer, size_t bytes, size_t size) {
   if (bytes <= size && is_ours(fd)) return read_messages(fd, buffer, bytes);
