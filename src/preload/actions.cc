@@ -3,16 +3,26 @@
 // what the engine chains to (sigsafe/chain.h), and cannot tell.
 #include <signal.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
 #include "engine/user/sigsafe/chain.h"
+#include "preload/actions.h"
 #include "preload/next.h"
 
 using namespace userfault;
 using namespace userfault::preload;
 
 namespace {
+
+constinit std::atomic<bool> interrupts = false;
+
+// Relaxed: a handler that is installed while another thread waits may or may not count for it.
+void note(const struct sigaction* action) noexcept {
+  if (action == nullptr || (action->sa_flags & SA_RESTART) != 0) return;
+  if (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN) interrupts.store(true, std::memory_order_relaxed);
+}
 
 using sigsafe::KernelSigaction;
 
@@ -40,7 +50,10 @@ int change_taken(int signal, const struct sigaction* action, struct sigaction* o
 
 }  // namespace
 
+bool userfault::preload::some_handler_interrupts() noexcept { return interrupts.load(std::memory_order_relaxed); }
+
 USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+  note(action);
   if (sigsafe::is_installed(signal)) return change_taken(signal, action, old);
   if (next.sigaction != nullptr) return next.sigaction(signal, action, old);
   errno = EAGAIN;

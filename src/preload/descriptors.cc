@@ -101,7 +101,8 @@ USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
   va_end(arguments);
   if (request == USERFAULT_DEV_IOC_NEW && is_stand_in(fd))
     return finish(open_userfaultfd(static_cast<int>(reinterpret_cast<long>(argument))));
-  if (request == USERFAULT_PAGEMAP_SCAN && active()) return finish(scan_pagemap(fd, argument));
+  if (request == USERFAULT_PAGEMAP_SCAN && active() && is_own_pagemap(fd))
+    return static_cast<int>(finish(user_engine().scan(static_cast<userfault_scan*>(argument))));
   if (!is_general(request) && is_ours(fd)) return finish(user_engine().operate(fd, request, argument));
   return call(next.ioctl, SYS_ioctl, fd, request, argument);
 }

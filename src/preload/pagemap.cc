@@ -1,14 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preload/pagemap.h"
 
+#include <cstdio>
+#include <cstring>
+
+#include "base/page_size.h"
+#include "engine/user/scan.h"
 #include "preload/next.h"
 
 namespace userfault::preload {
+namespace {
 
-// For another process's pagemap the kernel's answer stands.
-int scan_pagemap(int fd, void* argument) noexcept {
-  const int kernel = static_cast<int>(sigsafe::raw_syscall(SYS_ioctl, fd, USERFAULT_PAGEMAP_SCAN, argument_of(argument)));
-  return kernel;
+constexpr std::uint64_t kWriteProtected = std::uint64_t{1} << 57;
+constexpr ssize_t kEntry = sizeof(std::uint64_t);
+
+}  // namespace
+
+bool is_own_pagemap(int fd) noexcept {
+  char path[32];
+  char target[64] = {};
+  char wanted[32];
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  sigsafe::raw_syscall(SYS_readlinkat, AT_FDCWD, argument_of(&path[0]), argument_of(&target[0]), sizeof target - 1);
+  std::snprintf(wanted, sizeof wanted, "/proc/%d/pagemap", sigsafe::sys::getpid());
+  return std::strcmp(target, wanted) == 0;
+}
+
+void mend_pagemap(int fd, void* entries, ssize_t bytes, off_t offset) noexcept {
+  if (bytes < kEntry || bytes % kEntry != 0 || !active() || !is_own_pagemap(fd)) return;
+  if (offset == kAtPosition) offset = sigsafe::raw_syscall(SYS_lseek, fd, 0, SEEK_CUR) - bytes;
+  auto page = static_cast<std::uintptr_t>(offset / kEntry);
+  auto* entry = static_cast<char*>(entries);
+  for (ssize_t at = 0; at < bytes; at += kEntry, ++page) {
+    if (!engine::user::is_write_protected(page * base::page_size())) continue;
+    std::uint64_t value;
+    std::memcpy(&value, entry + at, sizeof value);
+    value |= kWriteProtected;
+    std::memcpy(entry + at, &value, sizeof value);
+  }
 }
 
 }  // namespace userfault::preload

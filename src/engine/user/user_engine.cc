@@ -127,23 +127,25 @@ void end_instance(Instance& instance) noexcept {
   instances_used.fetch_sub(1);
 }
 
-bool is_blocking(int fd) noexcept { return (fcntl_call(fd, F_GETFL) & O_NONBLOCK) == 0; }
-
 ssize_t deliver(const userfault_msg* messages, std::size_t count, char* buffer) noexcept {
   const std::size_t bytes = count * sizeof(userfault_msg);
   return guarded_copy(buffer, messages, bytes) ? static_cast<ssize_t>(bytes) : -EFAULT;
 }
 
+constexpr std::size_t kBatch = 32;
+
+ssize_t read_available(Instance& instance, char* buffer, std::size_t count) noexcept {
+  userfault_msg messages[kBatch];
+  SignalsBlocked blocked;
+  const std::size_t taken = take_messages(instance, messages, count < kBatch ? count : kBatch);
+  return taken > 0 ? deliver(messages, taken, buffer) : -EAGAIN;
+}
+
 ssize_t read_messages(Instance& instance, int fd, char* buffer, std::size_t count) noexcept {
-  constexpr std::size_t kBatch = 32;
   userfault_msg messages[kBatch];
   const std::size_t most = count < kBatch ? count : kBatch;
-  {
-    SignalsBlocked blocked;
-    if (const std::size_t taken = take_messages(instance, messages, most); taken > 0)
-      return deliver(messages, taken, buffer);
-  }
-  if (!is_blocking(fd)) return -EAGAIN;
+  const ssize_t available = read_available(instance, buffer, count);
+  if (available != -EAGAIN || !is_blocking(fd)) return available;
   enter_reader(instance);
   ssize_t result;
   for (;;) {
@@ -235,6 +237,15 @@ class UserEngine final : public Engine {
 Engine& instance() noexcept {
   static constinit UserEngine engine;
   return engine;
+}
+
+bool is_blocking(int fd) noexcept { return (fcntl_call(fd, F_GETFL) & O_NONBLOCK) == 0; }
+
+ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept {
+  Instance* instance = find(fd);
+  if (instance == nullptr) return -EBADF;
+  if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
+  return read_available(*instance, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
 }
 
 bool is_active() noexcept { return instances_used.load() != 0 || space.begin() != space.end(); }

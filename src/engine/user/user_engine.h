@@ -7,6 +7,10 @@
 namespace userfault::engine::user {
 
 [[nodiscard]] Engine& instance() noexcept;
+// read() that never blocks, whatever the descriptor's flags: -EAGAIN where it would. For a caller that
+// has its own way to wait, which is that the descriptor polls readable.
+[[nodiscard]] ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept;
+[[nodiscard]] bool is_blocking(int fd) noexcept;
 // Whether a descriptor or a piece of its memory is left anywhere in this process.
 [[nodiscard]] bool is_active() noexcept;
 
