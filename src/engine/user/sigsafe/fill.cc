@@ -159,14 +159,25 @@ long provide(const Area& area, Run run, const FillRequest& request, std::uintptr
 
 bool untracked(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) == page::kOpen; }
 
-// Puts busy pages back to what they were before claim().
+// Puts busy pages back to what they were before claim(), with the protection they got meanwhile.
 void unclaim(const Area& area, Run run, const std::uint8_t* before) noexcept {
+  const LockedForProtection locked(area);
   for (std::size_t i = 0; i < run.count; ++i) {
-    const bool protect = (before[i] & page::kWriteProtected) != 0;
+    const bool protect = (area.state(run.first + i).load(std::memory_order_acquire) & page::kWriteProtected) != 0;
     // If it cannot be opened again the page stays closed, and the next access tries once more.
     if (untracked(before[i])) static_cast<void>(open_run(area, {run.first + i, 1}, protect));
     settle(*area.extent, {run.first + i, 1}, before[i] & page::kContent, protect);
   }
+}
+
+// The end of filling: the busy pages appear, or disappear behind poison.
+long show(const Area& area, Run run, const FillRequest& request) noexcept {
+  const LockedForProtection locked(area);
+  const bool poison = request.fill == Fill::kPoison;
+  const long result = poison ? close_run(area, run) : open_run(area, run, request.write_protect);
+  if (result == 0)
+    settle(*area.extent, run, poison ? page::kPoisoned : page::kPresent, !poison && request.write_protect);
+  return result;
 }
 
 struct Step {
@@ -212,14 +223,11 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
   if (pages == 0) return {0, provided};
   run.count = pages;
 
-  const bool poison = request.fill == Fill::kPoison;
-  const long opened = poison ? close_run(area, run) : open_run(area, run, request.write_protect);
-  if (opened < 0) {
+  if (const long shown = show(area, run, request); shown < 0) {
     if (creates) punch(extent, run);
     unclaim(area, run, before);
-    return {0, opened};
+    return {0, shown};
   }
-  settle(extent, run, poison ? page::kPoisoned : page::kPresent, !poison && request.write_protect);
   return {pages << extent.page_shift, 0};
 }
 

@@ -107,7 +107,8 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
   if ((seen & page::kContent) != page::kMissing) return try_again(access);
   const auto busy = static_cast<std::uint8_t>(seen | page::kBusy);
   if (!state.compare_exchange_strong(seen, busy, std::memory_order_acq_rel)) return try_again(access);
-  const bool protect = (seen & page::kWriteProtected) != 0;
+  const LockedForProtection locked(area);
+  const bool protect = (state.load(std::memory_order_acquire) & page::kWriteProtected) != 0;
   const long opened = open_run(area, {index, 1}, protect);
   settle(*area.extent, {index, 1}, opened < 0 ? page::kMissing : page::kPresent, protect);
   // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
@@ -160,7 +161,19 @@ Decision write_through(const Area& area, std::size_t index, const Access& access
   return try_again(access);
 }
 
+// The page is not protected and its mapping is: somebody is between the two, or could not lift the
+// mapping's protection for want of mappings.
+Decision make_writable(const Area& area, std::size_t index, const Access& access) noexcept {
+  Locked changing(area.extent->protection);
+  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
+  if ((state & (page::kWriteProtected | page::kReadOnly)) == page::kReadOnly && protect_run(area, {index, 1}, false) < 0)
+    return {.verdict = Verdict::kSigbus};
+  return try_again(access);
+}
+
 Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
+  if (access.write && (state & (page::kWriteProtected | page::kReadOnly)) == page::kReadOnly)
+    return make_writable(area, index, access);
   if (!access.write || (state & page::kWriteProtected) == 0 || area.instance == nullptr) return try_again(access);
   if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index, access);
   constexpr std::uint8_t kMask = page::kContent | page::kWriteProtected;

@@ -19,6 +19,7 @@
 #include <atomic>
 
 #include "engine/user/sigsafe/lock.h"
+#include "userfault/abi.h"
 
 namespace userfault::sigsafe {
 
@@ -128,6 +129,25 @@ class Space {
 };
 
 extern Space space;
+
+// Whoever opens or closes a busy page and settles it holds this around both, so that a change of
+// protection never sees a state that does not fit the mapping. Where nothing can be protected it
+// costs nothing.
+class LockedForProtection {
+ public:
+  explicit LockedForProtection(const Area& area) noexcept
+      : extent_((area.modes & USERFAULT_REGISTER_MODE_WP) != 0 ? area.extent : nullptr) {
+    if (extent_ != nullptr) extent_->protection.lock();
+  }
+  ~LockedForProtection() {
+    if (extent_ != nullptr) extent_->protection.unlock();
+  }
+  LockedForProtection(const LockedForProtection&) = delete;
+  LockedForProtection& operator=(const LockedForProtection&) = delete;
+
+ private:
+  Extent* extent_;
+};
 
 // A new extent with all states zero; null when memory is short. Exclusive lock.
 [[nodiscard]] Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept;

@@ -30,36 +30,58 @@ void mark(const Area& area, std::size_t index, bool protect) noexcept {
     state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
 }
 
-// Protects: first the mapping, then the states. A write in between faults, finds a page that is
-// fine, and tries again.
-long protect_area(const Area& area, Run run) noexcept {
-  for (std::size_t i = run.first; i < run.first + run.count;) {
-    const std::uint8_t state = area.state(i).load(std::memory_order_acquire);
-    if ((state & page::kContent) == page::kBusy) {
-      wait_settled(*area.extent, area.state(i));
-      continue;
+// After a failure half-way, mapping and state must not contradict each other: what stayed without
+// PROT_WRITE counts as protected, so that a write there is reported instead of tried again for ever.
+void call_protected_what_is(const Area& area, Run run) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count; ++i)
+    if ((area.state(i).load(std::memory_order_acquire) & page::kReadOnly) != 0) mark(area, i, true);
+}
+
+bool is_busy(const Area& area, std::size_t index) noexcept {
+  return (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kBusy;
+}
+
+// Protects pages from `first` on, to the first busy one at the most; returns where it stopped, or an
+// error. First the mapping, then the states: a write in between faults and waits for the lock.
+// Whoever opens a page and settles it does both under the same lock, so a state seen here fits its
+// mapping, and protection that is marked on a page which became busy meanwhile is decided about by
+// its owner: the filling came later.
+long protect_some(const Area& area, std::size_t first, std::size_t end) noexcept {
+  Locked changing(area.extent->protection);
+  std::size_t i = first;
+  while (i < end && !is_busy(area, i)) {
+    std::size_t last = i;
+    while (last < end && takes_protection(area, last, area.state(last).load(std::memory_order_acquire))) ++last;
+    const Run run{i, last - i};
+    if (const long result = protect_run(area, run, true); result < 0) {
+      static_cast<void>(protect_run(area, run, false));
+      call_protected_what_is(area, run);
+      return result;
     }
-    if (!takes_protection(area, i, state)) {
-      ++i;
-      continue;
-    }
-    std::size_t last = i + 1;
-    while (last < run.first + run.count &&
-           takes_protection(area, last, area.state(last).load(std::memory_order_acquire)))
-      ++last;
-    if (const long result = protect_run(area, {i, last - i}, true); result < 0) return result;
     for (; i < last; ++i) mark(area, i, true);
+    if (i < end && !is_busy(area, i)) ++i;
+  }
+  return static_cast<long>(i);
+}
+
+long protect_area(const Area& area, Run run) noexcept {
+  const std::size_t end = run.first + run.count;
+  for (std::size_t i = run.first; i < end;) {
+    const long stopped = protect_some(area, i, end);
+    if (stopped < 0) return stopped;
+    i = static_cast<std::size_t>(stopped);
+    // Not under the lock: the busy page's owner needs it to settle.
+    if (i < end) wait_settled(*area.extent, area.state(i));
   }
   return 0;
 }
 
 long unprotect_area(const Area& area, Run run) noexcept {
-  for (std::size_t i = run.first; i < run.first + run.count; ++i) {
-    while ((area.state(i).load(std::memory_order_acquire) & page::kContent) == page::kBusy)
-      wait_settled(*area.extent, area.state(i));
-    mark(area, i, false);
-  }
-  return protect_run(area, run, false);
+  Locked changing(area.extent->protection);
+  for (std::size_t i = run.first; i < run.first + run.count; ++i) mark(area, i, false);
+  const long result = protect_run(area, run, false);
+  if (result < 0) call_protected_what_is(area, run);
+  return result;
 }
 
 bool is_mapped(std::uintptr_t address) noexcept {
@@ -98,7 +120,6 @@ long write_protect(Instance& instance, std::uintptr_t start, std::size_t length,
     const std::uintptr_t stop = area->end < end ? area->end : end;
     if (area->extent->huge() && ((start | length) & (area->extent->page_size() - 1)) != 0) return -EINVAL;
     const Run run{area->page_at(at), (stop - at) >> area->extent->page_shift};
-    Locked changing(area->extent->protection);
     result = protect ? protect_area(*area, run) : unprotect_area(*area, run);
     if (result < 0) return result;
     at = stop;
