@@ -198,6 +198,10 @@ class UserEngine final : public Engine {
 
   int close(int fd) noexcept override {
     Instance* instance = find(fd);
+    if (instance != nullptr) {
+      SignalsBlocked blocked;
+      forget_reader(*instance, fd);
+    }
     const long result = sys::close(fd);
     if (instance != nullptr && !has_readers(*instance)) end_instance(*instance);
     return static_cast<int>(result);

@@ -47,17 +47,31 @@ void free_waiter(Waiter* waiter) noexcept {
 
 // ---- the doorbell ----
 
-// Under the instance's lock: makes the byte in the pipe say whether something can be read that no
+// The last read end can be closed while a thread faults. The SIGPIPE that a write then raises is
+// ours to take back: it is directed at this thread, which has all such signals blocked here.
+bool ring(int doorbell) noexcept {
+  const char byte = 1;
+  const long wrote = sys::write(doorbell, &byte, 1);
+  if (wrote == -EPIPE) {
+    const SignalMask broken_pipe = bit_of(SIGPIPE);
+    const timespec now{};
+    raw_syscall(SYS_rt_sigtimedwait, as_long(&broken_pipe), 0, as_long(&now), sizeof broken_pipe);
+  }
+  return wrote == 1;
+}
+
+// Under the instance's lock, signals blocked: makes the byte in the pipe say whether something can be read that no
 // blocked reader is about to take.
 void set_doorbell(Instance& instance) noexcept {
   const std::size_t readable = instance.pending.count + (instance.events != nullptr ? 1 : 0);
   const bool wanted = readable > instance.readers.load(std::memory_order_relaxed);
   if (wanted == instance.bell_rung.load(std::memory_order_relaxed) || instance.doorbell < 0) return;
   if (wanted) {
-    const char byte = 1;
-    if (sys::write(instance.doorbell, &byte, 1) == 1) instance.bell_rung.store(true, std::memory_order_relaxed);
+    if (ring(instance.doorbell)) instance.bell_rung.store(true, std::memory_order_relaxed);
     return;
   }
+  // Its number was closed; another one that shows the pipe takes the byte when it is used next.
+  if (instance.reader < 0) return;
   // Nothing keeps the program from reading the byte with a read(2) of its own, so this must not
   // block whatever the descriptor's flags are.
   char byte;
@@ -200,17 +214,21 @@ void wake_range(Instance& instance, std::uintptr_t start, std::uintptr_t end) no
   instance.lock.unlock();
 }
 
+void forget_reader(Instance& instance, int fd) noexcept {
+  Locked locked(instance.lock);
+  if (instance.reader == fd) instance.reader = -1;
+}
+
 bool raise_and_wait(Instance& instance, Event& event) noexcept {
-  instance.lock.lock();
-  if (!instance.used.load()) {
-    instance.lock.unlock();
-    return false;
+  {
+    SignalsBlocked blocked;
+    Locked locked(instance.lock);
+    if (!instance.used.load()) return false;
+    event.next = nullptr;
+    (instance.last_event != nullptr ? instance.last_event->next : instance.events) = &event;
+    instance.last_event = &event;
+    announce(instance);
   }
-  event.next = nullptr;
-  (instance.last_event != nullptr ? instance.last_event->next : instance.events) = &event;
-  instance.last_event = &event;
-  announce(instance);
-  instance.lock.unlock();
   while (event.done.load(std::memory_order_acquire) == 0) sys::futex_wait(&event.done, 0, nullptr);
   return event.done.load() == 1;
 }

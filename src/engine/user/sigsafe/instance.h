@@ -61,7 +61,7 @@ struct Instance {
   bool foreign = false;         // another process owns the memory; talk to its agent
   std::uint64_t pipe_inode = 0;
   int doorbell = -1;            // the write end; -1 when foreign
-  int reader = -1;              // the number of the read end in this process when it was made
+  int reader = -1;              // a number of the read end in this process; -1 while none is known
   bool user_mode_only = false;
   std::atomic<bool> enabled{false};
   std::uint64_t features = 0;
@@ -132,6 +132,8 @@ void wake_range(Instance& instance, std::uintptr_t start, std::uintptr_t end) no
 void enter_reader(Instance& instance) noexcept;
 [[nodiscard]] long wait_readable(Instance& instance, std::uint32_t seen) noexcept;
 void leave_reader(Instance& instance) noexcept;
+// The program is about to close this number: it must not be read from when it is something else.
+void forget_reader(Instance& instance, int fd) noexcept;
 // Everybody who waits goes on, events count as not read.
 void release_all(Instance& instance) noexcept;
 
