@@ -10,6 +10,8 @@
 
 #include "api_support.h"
 #include "child.h"
+#include "engine/user/sigsafe/chain.h"
+#include "engine/user/sigsafe/signal_frame.h"
 
 namespace userfault::test {
 namespace {
@@ -236,17 +238,18 @@ TEST_P(ApiOperations, PoisonRaisesSigbus) {
   ASSERT_TRUE(rest) << why(rest);
   EXPECT_EQ(rest->bytes, kPage);
   static sigjmp_buf back;
-  struct sigaction action = {};
-  struct sigaction before = {};
-  action.sa_handler = [](int) { siglongjmp(back, 1); };
-  ASSERT_EQ(::sigaction(SIGBUS, &action, &before), 0);
+  // As a program sets it: behind the engine's own handler, where it has one.
+  const sigsafe::KernelSigaction before = sigsafe::set_program_action(
+      SIGBUS, {.handler = [](int, siginfo_t*, void*) { siglongjmp(back, 1); },
+               .flags = SA_SIGINFO | sigsafe::kSaRestorer,
+               .restorer = sigsafe::userfault_sigsafe_restorer});
   static volatile bool survived;
   survived = false;
   if (sigsetjmp(back, 1) == 0) {
     static_cast<void>(*reinterpret_cast<volatile char*>(memory->data()));
     survived = true;
   }
-  ASSERT_EQ(::sigaction(SIGBUS, &before, nullptr), 0);
+  sigsafe::set_program_action(SIGBUS, before);
   EXPECT_FALSE(survived);
 }
 

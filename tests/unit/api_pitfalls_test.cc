@@ -238,6 +238,7 @@ TEST_P(ApiPitfalls, RemoveRacingWithCopy) {
 // A monitor in another process reads a fault and dies. Its message died with it; whoever kept a
 // copy of the descriptor wakes the range, the threads fault again, and nobody sees a zero page.
 TEST_P(ApiPitfalls, MonitorDiesAndAnotherTakesOver) {
+  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "the user engine serves no other process yet";
   const auto descriptor = open();
   ASSERT_TRUE(descriptor);
   const auto memory = Region::create(*descriptor, kPage);
@@ -278,6 +279,7 @@ TEST_P(ApiPitfalls, LastCloseShowsZeroes) {
 // A handler that reads memory it serves would wait for itself. With UFFD_USER_MODE_ONLY an access
 // from inside a system call, such as the source of a copy, gives EFAULT instead.
 TEST_P(ApiPitfalls, CopyFromServedMemoryDoesNotHang) {
+  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "on the user engine the copy itself waits";
   const auto descriptor =
       Descriptor::open({.engine = GetParam(), .user_mode_only = OpenOptions::UserModeOnly::kYes});
   ASSERT_TRUE(descriptor) << why(descriptor);
