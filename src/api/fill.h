@@ -70,7 +70,8 @@ struct Handle {
 [[gnu::always_inline]] inline Result<Transfer> poison(Handle handle, PageRange range, bool wake) noexcept {
   userfault_poison argument{
       .range = {range.start, range.length}, .mode = wake ? 0 : USERFAULT_POISON_MODE_DONTWAKE, .updated = 0};
-  const int result = operate(handle, USERFAULT_IOC_POISON, &argument);
+  // Through the engine: in-thread resolution has to know that there is poison.
+  const int result = engine_for(handle.engine).operate(handle.fd, USERFAULT_IOC_POISON, &argument);
   return transfer(Operation::kPoison, result, argument.updated, range);
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "engine/doors.h"
+#include "engine/kernel/in_thread.h"
 
 namespace userfault::engine::kernel {
 namespace {
@@ -77,7 +78,9 @@ bool KernelEngine::owns(int fd) const noexcept {
 }
 
 int KernelEngine::operate(int fd, unsigned long request, void* argument) noexcept {
-  return negated(::ioctl(fd, request, argument));
+  const int result = negated(::ioctl(fd, request, argument));
+  if (result == 0) note_operation(fd, request, argument);
+  return result;
 }
 
 ssize_t KernelEngine::read(int fd, void* buffer, std::size_t bytes) noexcept {
@@ -86,20 +89,30 @@ ssize_t KernelEngine::read(int fd, void* buffer, std::size_t bytes) noexcept {
 
 short KernelEngine::poll_events(int, short, short reported) noexcept { return reported; }
 
-int KernelEngine::close(int fd) noexcept { return negated(::close(fd)); }
+int KernelEngine::close(int fd) noexcept {
+  note_closed(fd);
+  return negated(::close(fd));
+}
 
 std::intptr_t KernelEngine::mmap(std::uintptr_t start, std::size_t length, int protection, int flags, int fd,
                                  off_t offset) noexcept {
-  return negated_address(::mmap(pointer(start), length, protection, flags, fd, offset));
+  const std::intptr_t mapped = negated_address(::mmap(pointer(start), length, protection, flags, fd, offset));
+  if (mapped >= 0) note_unmapped(static_cast<std::uintptr_t>(mapped), length);
+  return mapped;
 }
 
 int KernelEngine::munmap(std::uintptr_t start, std::size_t length) noexcept {
-  return negated(::munmap(pointer(start), length));
+  const int result = negated(::munmap(pointer(start), length));
+  if (result == 0) note_unmapped(start, length);
+  return result;
 }
 
 std::intptr_t KernelEngine::mremap(std::uintptr_t from, std::size_t old_length, std::size_t new_length, int flags,
                                    std::uintptr_t to) noexcept {
-  return negated_address(::mremap(pointer(from), old_length, new_length, flags, pointer(to)));
+  const std::intptr_t moved =
+      negated_address(::mremap(pointer(from), old_length, new_length, flags, pointer(to)));
+  if (moved >= 0) note_moved(from, old_length, static_cast<std::uintptr_t>(moved), new_length);
+  return moved;
 }
 
 int KernelEngine::madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
@@ -118,7 +131,8 @@ long KernelEngine::scan(userfault_scan* scan) noexcept {
   return negated(static_cast<long>(::ioctl(pagemap.get(), USERFAULT_PAGEMAP_SCAN, scan)));
 }
 
-// TODO(in-thread): src/engine/kernel/in_thread.cc
-int KernelEngine::set_in_thread(int, InThreadHandler, void*) noexcept { return -ENOSYS; }
+int KernelEngine::set_in_thread(int fd, InThreadHandler handler, void* context) noexcept {
+  return set_in_thread_handler(fd, handler, context);
+}
 
 }  // namespace userfault::engine::kernel

@@ -171,6 +171,14 @@ ssize_t read_messages(Instance& instance, int fd, char* buffer, std::size_t coun
   return result;
 }
 
+// errno belongs to the code that faulted.
+int invoke_keeping_errno(InThreadHandler handler, void* context, int fd, const userfault_msg* fault) {
+  const int interrupted = errno;
+  const int result = handler(context, fd, fault);
+  errno = interrupted;
+  return result;
+}
+
 class UserEngine final : public Engine {
  public:
   const char* name() const noexcept override { return "user"; }
@@ -229,6 +237,7 @@ class UserEngine final : public Engine {
     Instance* instance = find(fd);
     if (instance == nullptr) return -EBADF;
     if (!instance->enabled.load()) return -EINVAL;
+    sigsafe::invoke_in_thread.store(invoke_keeping_errno);
     instance->in_thread.store(nullptr);
     instance->in_thread_context = context;
     instance->in_thread.store(handler, std::memory_order_release);

@@ -30,6 +30,8 @@ inline bool was_write(const ucontext_t* context) noexcept {
   const std::uint64_t esr = syndrome_of(context);
   return (esr >> 26) == 0x24 && (esr & (1U << 6)) != 0;
 }
+// Fault status 0b0011LL: a permission fault, the page was there.
+inline bool was_protection(const ucontext_t* context) noexcept { return (syndrome_of(context) & 0x3c) == 0x0c; }
 inline bool was_fetch(const ucontext_t* context) noexcept { return (syndrome_of(context) >> 26) == 0x20; }
 
 }  // namespace userfault::sigsafe

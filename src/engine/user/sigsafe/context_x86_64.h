@@ -16,6 +16,10 @@ inline void set_instruction(ucontext_t* context, std::uintptr_t instruction) noe
 }
 // The page-fault error code: bit 1 is set for a write (Intel SDM volume 3, 4.7).
 inline bool was_write(const ucontext_t* context) noexcept { return (context->uc_mcontext.gregs[REG_ERR] & 2) != 0; }
+// Bit 0 is set when the page was there and its protection refused.
+inline bool was_protection(const ucontext_t* context) noexcept {
+  return (context->uc_mcontext.gregs[REG_ERR] & 1) != 0;
+}
 // Bit 4 is set for an instruction fetch.
 inline bool was_fetch(const ucontext_t* context) noexcept { return (context->uc_mcontext.gregs[REG_ERR] & 16) != 0; }
 

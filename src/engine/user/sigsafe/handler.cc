@@ -20,6 +20,7 @@
 #include "engine/user/sigsafe/context.h"
 #include "engine/user/sigsafe/copy.h"
 #include "engine/user/sigsafe/instance.h"
+#include "engine/user/sigsafe/kernel_in_thread.h"
 #include "engine/user/sigsafe/maps.h"
 
 namespace userfault::sigsafe {
@@ -218,7 +219,7 @@ bool resolve_in_thread(const Decision& decision) noexcept {
   const FaultFunction function = instance.in_thread.load(std::memory_order_acquire);
   if (function == nullptr) return true;
   const userfault_msg message = message_of(instance, decision.report, sys::gettid());
-  return function(instance.in_thread_context, instance.reader, &message) != 0;
+  return invoke_in_thread.load()(function, instance.in_thread_context, instance.reader, &message) != 0;
 }
 
 bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
@@ -258,11 +259,13 @@ void on_segv(int signal, siginfo_t* info, void* context) {
   become_sigbus(decision.verdict, access, info, context);
 }
 
-// The object behind a guarded copy may end before the copy does.
+// The object behind a guarded copy may end before the copy does; and on the kernel's engine SIGBUS
+// is a fault to be resolved in this thread.
 void on_sigbus(int signal, siginfo_t* info, void* context) {
   auto* machine = static_cast<ucontext_t*>(context);
   std::uintptr_t resume = 0;
   if (place_of(instruction_of(machine), &resume) != FaultPlace::kElsewhere) return set_instruction(machine, resume);
+  if (resolve_served(info, context)) return;
   chain(signal, info, context);
 }
 
@@ -274,7 +277,9 @@ void note_transition(std::uintptr_t start, std::uintptr_t end) noexcept {
 
 long install_handlers() noexcept {
   if (const int result = install(SIGSEGV, on_segv); result < 0) return result;
-  return install(SIGBUS, on_sigbus);
+  return install_sigbus_handler();
 }
+
+long install_sigbus_handler() noexcept { return install(SIGBUS, on_sigbus); }
 
 }  // namespace userfault::sigsafe

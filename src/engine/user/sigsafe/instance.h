@@ -78,6 +78,10 @@ struct Instance {
   void* in_thread_context = nullptr;
 };
 
+// Calls an in-thread handler; outside this folder, because it saves errno. Set with the first one.
+using InvokeFunction = int (*)(FaultFunction function, void* context, int fd, const userfault_msg* fault);
+inline constinit std::atomic<InvokeFunction> invoke_in_thread{nullptr};
+
 inline constexpr std::size_t kMaxInstances = 1024;
 extern Instance instances[kMaxInstances];
 
