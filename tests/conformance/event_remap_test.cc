@@ -61,7 +61,7 @@ CONFORMANCE_TEST(EventRemap, WithoutItTheRegistrationIsLost, "REAL-24 FEAT-02", 
 }
 
 // Two neighbours that only differ in their protection are two mappings.
-CONFORMANCE_TEST(EventRemap, SeveralRegisteredMappingsDoNotMove, "REAL-42", Backings::kSmall) {
+CONFORMANCE_TEST(EventRemap, SeveralRegisteredMappingsDoNotMove, "REAL-42", Backings::kAll) {
   Mapping map(ctx, 2);
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);
@@ -90,6 +90,32 @@ CONFORMANCE_TEST(EventRemap, WhatStaysMappedIsMissingAgain, "REAL-43", Backings:
   faulter.join();
   expect_pattern(map.page(0), map.page_size(), 4);
   expect_pattern(to, map.page_size(), 3);
+}
+
+// Shared memory keeps the page in the cache: nothing is missing at the old address.
+CONFORMANCE_TEST(EventRemap, SharedPageThatStaysMappedIsStillThere, "REAL-43", Backings::kShmem) {
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), kMissing);
+  fill_page(uffd, map, 0, 3);
+  void* const to =
+      userfault_mremap(map.page(0), map.size(), map.size(), MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  ASSERT_NE(to, MAP_FAILED);
+  EXPECT_EQ(expect_readable(uffd, map.page(0)), pattern_word(3, 0));
+  expect_pattern(to, map.page_size(), 3);
+}
+
+// Growing where it stands: the event is for what moves, and nothing does.
+CONFORMANCE_TEST(EventRemap, GrowingInPlaceTellsNothing, "FEAT-02", Backings::kPrivate) {
+  Mapping map(ctx, 2);
+  Uffd uffd(ctx, {.features = kRemap});
+  uffd.must_register(map.range(0, 1), kMissing);
+  ASSERT_EQ(userfault_munmap(map.page(1), map.page_size()), 0);
+  ASSERT_EQ(userfault_mremap(map.page(0), map.page_size(), map.size(), 0, nullptr), map.page(0));
+  uffd.expect_no_message();
+  Faulter faulter = expect_read_faults(uffd, map.page(1));
+  uffd.fill_with_zeros(map.range(1, 1));
+  faulter.join();
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ CONFORMANCE_TEST(EventUnmap, ArrivesAfterTheMemoryIsGone, "REAL-10", Backings::k
   unmapping.join();
 }
 
-CONFORMANCE_TEST(EventUnmap, MappingOverItTellsTheRange, "FEAT-06", Backings::kSmall) {
+CONFORMANCE_TEST(EventUnmap, MappingOverItTellsTheRange, "FEAT-06", Backings::kAll) {
   Mapping map(ctx, 3);
   Uffd uffd(ctx, {.features = kUnmap});
   uffd.must_register(map.all(), kMissing);
@@ -48,7 +48,7 @@ CONFORMANCE_TEST(EventUnmap, MappingOverItTellsTheRange, "FEAT-06", Backings::kS
   EXPECT_EQ(expect_readable(uffd, map.page(1)), 0u);
 }
 
-CONFORMANCE_TEST(EventUnmap, ShrinkingTellsTheTail, "FEAT-06", Backings::kSmall) {
+CONFORMANCE_TEST(EventUnmap, ShrinkingTellsTheTail, "FEAT-06", Backings::kAll) {
   Mapping map(ctx, 3);
   Uffd uffd(ctx, {.features = kUnmap});
   uffd.must_register(map.all(), kMissing);
@@ -59,7 +59,7 @@ CONFORMANCE_TEST(EventUnmap, ShrinkingTellsTheTail, "FEAT-06", Backings::kSmall)
   shrinking.join();
 }
 
-CONFORMANCE_TEST(EventUnmap, MovingOverItTellsTheRange, "FEAT-06", Backings::kSmall) {
+CONFORMANCE_TEST(EventUnmap, MovingOverItTellsTheRange, "FEAT-06", Backings::kAll) {
   Mapping map(ctx, 2);
   Mapping other(ctx, 1);
   Uffd uffd(ctx, {.features = kUnmap});
@@ -100,7 +100,7 @@ CONFORMANCE_TEST(EventUnmap, WithoutItNothingIsTold, "FEAT-06", Backings::kAll) 
   EXPECT_TRUE(is_unmapped(map.page(0)));
 }
 
-CONFORMANCE_TEST(EventUnmap, FaultingThreadGoesOnWithWhatWasMappedOverIt, "REAL-44 WAKE-01", Backings::kSmall) {
+CONFORMANCE_TEST(EventUnmap, FaultingThreadGoesOnWithWhatWasMappedOverIt, "REAL-44 WAKE-01", Backings::kAll) {
   Mapping map(ctx, 1);
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);

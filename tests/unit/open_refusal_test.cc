@@ -213,6 +213,20 @@ TEST(OpenRefusal, TooManyDescriptors) {
   }));
 }
 
+// When ours fails as well, the kernel's reason is the one that is told.
+TEST(OpenRefusal, BothEnginesFail) {
+  EXPECT_TRUE(in_child([] {
+    REFUSAL_CHECK(filter_userfaultfd(SECCOMP_RET_ERRNO | EPERM));
+    while (::dup(0) >= 0) continue;
+    REFUSAL_CHECK(!ours_opens());
+    const auto automatic = Descriptor::open();
+    REFUSAL_CHECK(!automatic);
+    REFUSAL_CHECK(automatic.error().code == EPERM && automatic.error().refused_by == Refuser::kSeccomp);
+    REFUSAL_CHECK(userfault_open(USERFAULT_ENGINE_AUTO, O_CLOEXEC) == -1 && errno == EPERM);
+    return true;
+  }));
+}
+
 // What a required feature that is not there says: which one, and since when it exists.
 TEST(OpenRefusal, FeatureThatIsNotThere) {
   const Features unheard_of(std::uint64_t{1} << 40);
