@@ -222,14 +222,14 @@ TEST(UserHandler, ProgramsOwnProtectionTricksKeepWorking) {
 TEST(UserHandler, AccessThatTheProgramForbadeReachesItsHandler) {
   const pid_t child = fork();
   if (child == 0) {
-    static volatile char* forbidden = nullptr;
+    static std::atomic<volatile char*> forbidden{nullptr};
     handle(SIGSEGV, [](int, siginfo_t* info, void*) {
-      _exit(info->si_addr == const_cast<char*>(forbidden) && info->si_code == SEGV_ACCERR ? 0 : 3);
+      _exit(info->si_addr == const_cast<char*>(forbidden.load()) && info->si_code == SEGV_ACCERR ? 0 : 3);
     });
     const Served region(2);
     userfault_mprotect(const_cast<char*>(region.page(1)), kPage, PROT_READ);
     forbidden = region.page(1);
-    *forbidden = 1;
+    *forbidden.load() = 1;
     _exit(5);
   }
   int status = 0;

@@ -200,6 +200,7 @@ Decision decide(const Access& access) noexcept {
 // Our pages are closed or guarded, which the kernel calls SEGV_ACCERR or SEGV_MAPERR as it comes;
 // natively an access that the program's own protection forbids is SEGV_ACCERR.
 void mend_info(const Access& access, siginfo_t* info) noexcept {
+  SignalsBlocked blocked;
   LockedShared locked(space.lock);
   if (space.find(access.address) != nullptr) info->si_code = SEGV_ACCERR;
 }
@@ -224,9 +225,17 @@ bool resolve_in_thread(const Decision& decision) noexcept {
 
 bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
 
-[[gnu::noinline]] Decision decide_with_signals_blocked(const Access& access) noexcept {
-  SignalsBlocked blocked;
-  return decide(access);
+// Decides and, where a monitor has to act, sleeps; signals are blocked but for the sleep.
+[[gnu::noinline]] Decision decide_and_wait(const Access& access) noexcept {
+  const SignalMask program = sys::swap_signal_mask(~kSynchronous);
+  Decision decision = decide(access);
+  if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
+    // However the wait ended, the access is tried again.
+    static_cast<void>(sleep_on(*decision.instance, decision.queued, program));
+    decision.verdict = Verdict::kTryAgain;
+  }
+  sys::swap_signal_mask(program);
+  return decision;
 }
 
 void on_segv(int signal, siginfo_t* info, void* context) {
@@ -239,12 +248,7 @@ void on_segv(int signal, siginfo_t* info, void* context) {
   const Access access{.address = reinterpret_cast<std::uintptr_t>(info->si_addr),
                       .write = was_write(machine),
                       .fetch = was_fetch(machine)};
-  Decision decision = decide_with_signals_blocked(access);
-  if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
-    SignalMask mask = 0;
-    __builtin_memcpy(&mask, &machine->uc_sigmask, sizeof mask);
-    if (sleep_on(*decision.instance, decision.queued, mask) != WaitEnd::kNoSlot) return;
-  }
+  Decision decision = decide_and_wait(access);
   if (decision.verdict == Verdict::kTryAgain) return;
   if (decision.verdict == Verdict::kInThread) {
     if (resolve_in_thread(decision)) return;

@@ -181,28 +181,43 @@ QueuedFault queue_fault(Instance& instance, const FaultReport& report, const Wai
   return {.waiter = waiter, .ticket = ticket};
 }
 
-WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
-  Waiter* waiter = fault.waiter;
-  // From here on handlers of the program may run on top of us, and may never come back.
-  sys::swap_signal_mask(mask);
+namespace {
+
+// A signal that waits for the mask to be lifted. The fault then ends at once: the signal is delivered
+// when our handler returns, at the faulting instruction, which then faults and is sent again, as in
+// the kernel (real-kernel row 11).
+bool signal_is_pending(SignalMask mask) noexcept {
+  SignalMask pending = 0;
+  raw_syscall(SYS_rt_sigpending, as_long(&pending), sizeof pending);
+  return (pending & ~mask) != 0;
+}
+
+WaitEnd sleep_until_woken(Waiter& waiter, SignalMask mask) noexcept {
   for (int spin = spin_rounds.load(std::memory_order_relaxed); spin > 0; --spin) {
-    if (waiter->state.load(std::memory_order_acquire) == Waiter::kWoken) break;
+    if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return WaitEnd::kWoken;
     pause_cpu();
   }
-  WaitEnd end = WaitEnd::kWoken;
+  if (signal_is_pending(mask)) return WaitEnd::kSignal;
   std::uint32_t running = Waiter::kRunning;
-  if (waiter->state.compare_exchange_strong(running, Waiter::kSleeping)) {
-    long result;
-    do result = sys::futex_wait(&waiter->state, Waiter::kSleeping, &kLong);
-    while (result != -EINTR && waiter->state.load(std::memory_order_acquire) != Waiter::kWoken);
-    if (waiter->state.load(std::memory_order_acquire) != Waiter::kWoken) end = WaitEnd::kSignal;
-  }
-  SignalsBlocked blocked;
+  if (!waiter.state.compare_exchange_strong(running, Waiter::kSleeping)) return WaitEnd::kWoken;
+  // From here on handlers of the program may run on top of us, and may never come back.
+  sys::swap_signal_mask(mask);
+  long result;
+  do result = sys::futex_wait(&waiter.state, Waiter::kSleeping, &kLong);
+  while (result != -EINTR && waiter.state.load(std::memory_order_acquire) != Waiter::kWoken);
+  sys::swap_signal_mask(~kSynchronous);
+  return waiter.state.load(std::memory_order_acquire) == Waiter::kWoken ? WaitEnd::kWoken : WaitEnd::kSignal;
+}
+
+}  // namespace
+
+WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
+  const WaitEnd end = sleep_until_woken(*fault.waiter, mask);
   Locked locked(instance.lock);
-  if (waiter->ticket.load() != fault.ticket) return WaitEnd::kSignal;
-  unqueue(instance, waiter);
+  if (fault.waiter->ticket.load() != fault.ticket) return WaitEnd::kSignal;
+  unqueue(instance, fault.waiter);
   set_doorbell(instance);
-  free_waiter(waiter);
+  free_waiter(fault.waiter);
   return end;
 }
 

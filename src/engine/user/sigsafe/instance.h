@@ -115,8 +115,8 @@ struct QueuedFault {
 // Space::lock shared, which keeps the state's memory.
 [[nodiscard]] QueuedFault queue_fault(Instance& instance, const FaultReport& report,
                                       const WaitCondition& condition) noexcept;
-// Sleeps until somebody wakes the queued fault. `mask` is the program's signal mask, in force during
-// the sleep. No lock may be held.
+// Sleeps until somebody wakes the queued fault. Called and left with signals blocked; `mask`, the
+// program's, is in force during the sleep. No lock may be held.
 [[nodiscard]] WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept;
 
 // Wakes the waiters of [start, end): those that were read and those that were not.
