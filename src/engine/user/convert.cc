@@ -185,7 +185,12 @@ long track_shared(Area& area, bool minor) noexcept {
       const std::uint8_t state = area.state(index).load();
       if ((state & page::kContent) != page::kMissing) return true;
       if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
-      return minor ? is_populated(area.address_of(index)) : is_cached(extent, index);
+      // The page table knows of a huge page that was only read, whose zeroes say nothing.
+      if (minor || extent.huge()) {
+        if (is_populated(area.address_of(index))) return true;
+        if (minor) return false;
+      }
+      return is_cached(extent, index);
     };
     const bool there = is_there(i);
     std::size_t last = i + 1;

@@ -66,6 +66,18 @@ bool can_serve(const Backing& backing, std::uint64_t modes, bool wp_async) noexc
   return !backing.file;
 }
 
+// VM_MAYWRITE: a shared mapping of a file that was opened read-only can never be written. A second
+// view of it says so without touching the first; hugetlb cannot be duplicated and passes.
+bool may_be_written(const Mapping& mapping) noexcept {
+  if ((mapping.protection & PROT_WRITE) != 0 || !mapping.shared) return true;
+  const long view = sys::mremap(mapping.start, 0, 4096, MREMAP_MAYMOVE, 0);
+  if (view < 0 && view > -4096) return true;
+  const auto address = static_cast<std::uintptr_t>(view);
+  const long result = sys::mprotect(address, 4096, PROT_READ | PROT_WRITE);
+  sys::munmap(address, 4096);
+  return result != -EACCES;
+}
+
 struct Survey {
   long error = 0;
   bool huge = false;
@@ -77,6 +89,7 @@ Survey survey(const Instance& instance, std::uintptr_t start, std::uintptr_t end
   Piece piece;
   for (std::uintptr_t at = start; at < end && next_piece(at, end, &piece); at = piece.end) {
     if (!can_serve(piece.backing, modes, wp_async)) return {.error = -EINVAL};
+    if (piece.area == nullptr && !may_be_written(piece.mapping)) return {.error = -EPERM};
     const std::uintptr_t mask = piece.backing.page_size - 1;
     if (((piece.start | piece.end) & mask) != 0) return {.error = -EINVAL};
     if (piece.area != nullptr && piece.area->instance != nullptr && piece.area->instance != &instance)
@@ -121,30 +134,43 @@ void clear_protection(Area& area) noexcept {
 }
 
 // Opens what is not poisoned, and makes missing pages what an open page is that nobody tracks.
-// Returns whether something poisoned is left.
-bool open_all(const Area& area) noexcept {
-  bool poisoned = false;
+// `poisoned` tells whether something poisoned is left. -ENOMEM: the limit of mappings.
+long open_all(const Area& area, bool* poisoned) noexcept {
   const std::size_t end = area.first + area.pages();
   for (std::size_t i = area.first; i < end;) {
     const bool poison = (area.state(i).load() & page::kContent) == page::kPoisoned;
     std::size_t last = i + 1;
     while (last < end && ((area.state(last).load() & page::kContent) == page::kPoisoned) == poison) ++last;
-    // Opening needs fewer mappings than there are, so there is no limit to reach; if it fails all
-    // the same the page stays closed, and an access to it is tried again by the handler.
-    if (!poison) static_cast<void>(open_run(area, {i, last - i}, false));
-    poisoned |= poison;
+    if (!poison) {
+      if (const long result = open_run(area, {i, last - i}, false); result < 0) return result;
+    }
+    *poisoned |= poison;
     i = last;
   }
-  return poisoned;
+  return 0;
 }
 
-bool release_area(Area& area) noexcept {
+void protect_again(const Area& area) noexcept {
+  for (std::size_t i = area.first; i < area.first + area.pages(); ++i)
+    if ((area.state(i).load() & page::kWriteProtected) != 0) static_cast<void>(protect_run(area, {i, 1}, true));
+}
+
+// Takes the area from its instance; `forget`: nothing of ours is left in it. When a page cannot be
+// opened the area stays registered: what was opened and is missing is closed again.
+long release_area(Area& area, bool* forget) noexcept {
   note_transition(area.start, area.end);
+  bool poisoned = false;
+  if (const long result = open_all(area, &poisoned); result < 0) {
+    protect_again(area);
+    if ((area.modes & kTracking) == 0) return result;
+    static_cast<void>(track_area(area.start, (area.modes & USERFAULT_REGISTER_MODE_MINOR) != 0));
+    return result;
+  }
   clear_protection(area);
-  const bool poisoned = open_all(area);
   area.instance = nullptr;
   area.modes = 0;
-  return !poisoned && !area.extent->converted();
+  *forget = !poisoned && !area.extent->converted();
+  return 0;
 }
 
 }  // namespace
@@ -165,13 +191,16 @@ long register_range(Instance& instance, std::uintptr_t start, std::size_t length
   return 0;
 }
 
-void release_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
+long release_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
   for (std::uintptr_t at = start; at < end;) {
     Area* area = space.lower(at);
-    if (area == space.end() || area->start >= end) return;
+    if (area == space.end() || area->start >= end) return 0;
     at = area->end;
-    if (release_area(*area)) space.erase(area->start, area->end);
+    bool forget = false;
+    if (const long result = release_area(*area, &forget); result < 0) return result;
+    if (forget) space.erase(area->start, area->end);
   }
+  return 0;
 }
 
 long unregister_range(Instance& instance, std::uintptr_t start, std::size_t length) noexcept {
@@ -183,7 +212,7 @@ long unregister_range(Instance& instance, std::uintptr_t start, std::size_t leng
   if (found.error < 0) return -EINVAL;
   if (const long result = space.split(start); result < 0) return result;
   if (const long result = space.split(end); result < 0) return result;
-  release_areas(start, end);
+  if (const long result = release_areas(start, end); result < 0) return result;
   wake_range(instance, start, end);
   return 0;
 }
@@ -196,7 +225,12 @@ void unregister_all(Instance& instance) noexcept {
     while (area != space.end() && area->instance != &instance) ++area;
     if (area == space.end()) return;
     at = area->end;
-    release_areas(area->start, area->end);
+    if (release_areas(area->start, area->end) == 0) continue;
+    // No mapping is left to open its pages with. Nobody may see them otherwise, so accesses that
+    // nobody answers any more end in SIGBUS.
+    area = space.find(at - 1);
+    area->instance = nullptr;
+    area->modes = 0;
   }
 }
 

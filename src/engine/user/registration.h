@@ -17,7 +17,7 @@ void unregister_all(sigsafe::Instance& instance) noexcept;
 
 // Under Space::lock exclusive: opens every page of [start, end) that is not poisoned, and forgets the
 // areas that need no memory of their own (everything but converted and poisoned ones). The range
-// must lie on area borders.
-void release_areas(std::uintptr_t start, std::uintptr_t end) noexcept;
+// must lie on area borders. -ENOMEM: the limit of mappings; the area where it failed stays as it was.
+[[nodiscard]] long release_areas(std::uintptr_t start, std::uintptr_t end) noexcept;
 
 }  // namespace userfault::engine::user

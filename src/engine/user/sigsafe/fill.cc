@@ -22,9 +22,11 @@ struct Claim {
 };
 
 // A page can be filled when it is missing; and over a poison or a write-protect marker where the
-// kernel allows that (pte_none_mostly in mm/userfaultfd.c): by COPY and CONTINUE.
-bool fillable(Fill fill, std::uint8_t state) noexcept {
-  const bool over_markers = fill == Fill::kCopy || fill == Fill::kContinue;
+// kernel allows that (pte_none_mostly in mm/userfaultfd.c): by COPY and CONTINUE, in shared memory by
+// ZEROPAGE too, which makes a page there.
+bool fillable(const Extent& extent, Fill fill, std::uint8_t state) noexcept {
+  const bool over_markers =
+      fill == Fill::kCopy || fill == Fill::kContinue || (fill == Fill::kZero && extent.kind == Kind::kShared);
   switch (state & page::kContent) {
     case page::kMissing: return over_markers || (state & page::kWriteProtected) == 0;
     case page::kPoisoned: return over_markers;
@@ -39,7 +41,7 @@ Claim claim(const Area& area, Run run, Fill fill) noexcept {
     std::uint8_t seen = state.load(std::memory_order_acquire);
     for (;;) {
       if ((seen & page::kContent) == page::kBusy) return result;
-      if (!fillable(fill, seen)) {
+      if (!fillable(*area.extent, fill, seen)) {
         result.stopped_by = -EEXIST;
         return result;
       }

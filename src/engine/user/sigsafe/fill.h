@@ -38,6 +38,8 @@ struct FillRequest {
   return (entry >> 62) != 0 && (entry & (std::uint64_t{1} << 58)) == 0;
 }
 
+[[nodiscard]] std::uint64_t pagemap_entry(std::uintptr_t address) noexcept;
+
 // Whether this process's page table has something at `address`: a page, or one that was swapped out.
 [[nodiscard]] bool is_populated(std::uintptr_t address) noexcept;
 

@@ -56,13 +56,26 @@ long check_target(const Instance& instance, std::uintptr_t to, std::size_t lengt
   }
 }
 
+// A page that a fork shares cannot be moved (PageAnonExclusive in the kernel; bit 56 of its pagemap
+// entry says the same), but for the zero page, which is nobody's.
+bool is_shared_with_a_child(std::uintptr_t address, const char* content) noexcept {
+  const std::uint64_t entry = pagemap_entry(address);
+  constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
+  constexpr std::uint64_t kExclusive = std::uint64_t{1} << 56;
+  if ((entry & kPresent) == 0 || (entry & kExclusive) != 0) return false;
+  for (std::size_t i = 0; i < 4096; ++i)
+    if (content[i] != 0) return true;
+  return false;
+}
+
 // One page of the source taken away: its content goes to `buffer`. -ENOENT: a hole.
 long take_page(const Source& source, std::uintptr_t from, char* buffer) noexcept {
   Area* area = source.area != nullptr ? space.find(from) : nullptr;
   if (area == nullptr || area->extent->kind == Kind::kNative) {
     if (!is_populated(from)) return -ENOENT;
     if (const long result = sys::mprotect(from, 4096, PROT_READ); result < 0) return result;
-    return guarded_copy(buffer, reinterpret_cast<const void*>(from), 4096) ? 0 : -EFAULT;
+    if (!guarded_copy(buffer, reinterpret_cast<const void*>(from), 4096)) return -EFAULT;
+    return is_shared_with_a_child(from, buffer) ? -EBUSY : 0;
   }
   const std::size_t index = area->page_at(from);
   const std::uint8_t state = area->state(index).load();

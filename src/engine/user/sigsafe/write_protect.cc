@@ -10,12 +10,13 @@ namespace userfault::sigsafe {
 namespace {
 
 // Whether protecting the range protects this page. mwriteprotect_range: present pages are; what is
-// not there gets a marker in shared memory always, in anonymous memory with WP_UNPOPULATED (6.4).
+// not there gets a marker in shared memory and huge pages always, in anonymous memory with
+// WP_UNPOPULATED (6.4).
 bool takes_protection(const Area& area, std::size_t index, std::uint8_t state) noexcept {
   const std::uint8_t content = state & page::kContent;
   if (content == page::kPresent) return true;
   if (content != page::kMissing) return false;
-  if (area.extent->shared() || area.extent->kind == Kind::kFile) return true;
+  if (area.extent->shared() || area.extent->huge() || area.extent->kind == Kind::kFile) return true;
   if ((area.instance->features & USERFAULT_FEATURE_WP_UNPOPULATED) != 0) return true;
   // Missing and open: nobody tracks it, so only the kernel knows.
   if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
@@ -91,15 +92,19 @@ bool is_mapped(std::uintptr_t address) noexcept {
 
 }  // namespace
 
-bool is_populated(std::uintptr_t address) noexcept {
+std::uint64_t pagemap_entry(std::uintptr_t address) noexcept {
+  // When it cannot be read a page counts as present: what is there is never overwritten.
+  constexpr std::uint64_t kUnknown = std::uint64_t{1} << 63;
   const long pagemap = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (pagemap < 0) return true;
+  if (pagemap < 0) return kUnknown;
   std::uint64_t entry = 0;
   const long got =
       sys::pread(static_cast<int>(pagemap), &entry, sizeof entry, static_cast<long>(address / 4096 * sizeof entry));
   sys::close(static_cast<int>(pagemap));
-  return got != sizeof entry || entry_has_content(entry);
+  return got == sizeof entry ? entry : kUnknown;
 }
+
+bool is_populated(std::uintptr_t address) noexcept { return entry_has_content(pagemap_entry(address)); }
 
 long write_protect(Instance& instance, std::uintptr_t start, std::size_t length, bool protect) noexcept {
   SignalsBlocked blocked;
