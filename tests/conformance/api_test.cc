@@ -70,7 +70,7 @@ CONFORMANCE_TEST(Api, ListsTheOperationsOfADescriptor, "API-03 REAL-03", Backing
 }
 
 CONFORMANCE_TEST(Api, OffersTheFeaturesOfItsKernel, "REAL-03", Backings::kNone) {
-  ctx.differs_on_user("DIV-FEATURES: the word holds what the user engine implements");
+  ctx.differs_on_user("REAL-03: the word holds what the user engine implements");
   utsname name{};
   int major = 0;
   int minor = 0;
@@ -138,6 +138,13 @@ CONFORMANCE_TEST(Api, EventForkWantsTheCapability, "API-08 REAL-46 FEAT-01", Bac
   EXPECT_EQ(answer.outcome, Fails(EPERM));
   expect_zeroed(answer.api);
   EXPECT_EQ(shake(uffd, USERFAULT_API, 0).outcome, Succeeds());
+}
+
+CONFORMANCE_TEST(Api, MissingCapabilityComesBeforeMissingFeature, "REAL-48", Backings::kNone) {
+  ctx.require(USERFAULT_FEATURE_EVENT_FORK);
+  Uffd uffd(ctx, {.handshake = false});
+  drop_capability(CAP_SYS_PTRACE);
+  EXPECT_EQ(shake(uffd, USERFAULT_API, kUnheardOf | USERFAULT_FEATURE_EVENT_FORK).outcome, Fails(EPERM));
 }
 
 // After a failure the struct has to be filled in again; then the same descriptor works.

@@ -93,7 +93,7 @@ CONFORMANCE_TEST(EventRemap, WhatStaysMappedIsMissingAgain, "REAL-43", Backings:
 }
 
 // Shared memory keeps the page in the cache: nothing is missing at the old address.
-CONFORMANCE_TEST(EventRemap, SharedPageThatStaysMappedIsStillThere, "REAL-43", Backings::kShmem) {
+CONFORMANCE_TEST(EventRemap, SharedPageThatStaysMappedIsStillThere, "REAL-49", Backings::kShmem) {
   Mapping map(ctx, 1);
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);

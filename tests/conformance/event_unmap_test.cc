@@ -81,7 +81,7 @@ CONFORMANCE_TEST(EventUnmap, MemoryThatNobodyWatchesGoesUnnoticed, "FEAT-06", Ba
 
 // One event a call, with the call's range, also where only a part of it is registered (measured on
 // Linux 6.18: userfaultfd_unmap_prep() is given the range of the whole munmap).
-CONFORMANCE_TEST(EventUnmap, TellsTheCallsRangeOnce, "FEAT-06", Backings::kAll) {
+CONFORMANCE_TEST(EventUnmap, TellsTheCallsRangeOnce, "FEAT-06 REAL-47", Backings::kAll) {
   Mapping map(ctx, 4);
   Uffd uffd(ctx, {.features = kUnmap});
   uffd.must_register(map.range(1, 2), kMissing);

@@ -109,7 +109,7 @@ CONFORMANCE_TEST(MessagePoll, BeforeTheHandshakeIsAnError, "MSG-02 REAL-20", Bac
 }
 
 CONFORMANCE_TEST(MessagePoll, BlockingDescriptorIsAnErrorForEpollToo, "REAL-20", Backings::kNone) {
-  ctx.differs_on_user("DIV-EPOLLERR: epoll and select see the stand-in, which has no POLLERR to give");
+  ctx.differs_on_user("MSG-02: epoll and select see the stand-in, which has no POLLERR to give");
   Uffd uffd(ctx, {.nonblocking = false});
   epoll_event event{};
   EXPECT_EQ(epolled(uffd, event, kDeadlineMs), 1);

@@ -63,5 +63,23 @@ CONFORMANCE_TEST(MessageSignal, UnreadMessageIsNotDoubled, "REAL-11", Backings::
   faulter.join();
 }
 
+// Who waits for the reader of an event is not to be interrupted: the handler runs afterwards.
+CONFORMANCE_TEST(MessageSignal, HandlerWaitsForTheReaderOfAnEvent, "REAL-50", Backings::kPrivate) {
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx, {.features = USERFAULT_FEATURE_EVENT_UNMAP});
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);
+  install_handler(0);
+  Task unmapping([&] {
+    EXPECT_EQ(userfault_munmap(map.page(0), map.size()), 0);
+    EXPECT_EQ(g_signals.load(), 1);
+  });
+  unmapping.expect_waiting_for_reader();
+  signal_thread(unmapping.tid());
+  unmapping.expect_waiting_for_reader();
+  EXPECT_EQ(g_signals.load(), 0);
+  EXPECT_EQ(uffd.next_message().event, USERFAULT_EVENT_UNMAP);
+  unmapping.join();
+}
+
 }  // namespace
 }  // namespace userfault::conformance

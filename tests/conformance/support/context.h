@@ -37,7 +37,7 @@ struct Context {
   // Throws Skip, naming the missing features.
   void require(std::uint64_t wanted) const;
   // For what only the kernel's own descriptor can show: throws Skip on a stand-in, with the entry of
-  // docs/divergences.md ("DIV-LSEEK: …") that says what holds there instead.
+  // docs/divergences.md ("REAL-39: …") that says what holds there instead.
   void differs_on_user(const char* divergence) const;
 };
 
