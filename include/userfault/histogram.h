@@ -19,7 +19,8 @@ class LatencyHistogram {
   [[nodiscard]] static constexpr std::size_t bucket_of(std::uint64_t ns) noexcept {
     if (ns < (1u << kSubBits)) return static_cast<std::size_t>(ns);
     const unsigned shift = static_cast<unsigned>(std::bit_width(ns)) - kSubBits - 1;
-    return (static_cast<std::size_t>(shift + 1) << kSubBits) + static_cast<std::size_t>((ns >> shift) - (1u << kSubBits));
+    return (static_cast<std::size_t>(shift + 1) << kSubBits) +
+           static_cast<std::size_t>((ns >> shift) - (1u << kSubBits));
   }
   // The largest duration that falls into a bucket, in nanoseconds.
   [[nodiscard]] static constexpr std::uint64_t upper_bound(std::size_t bucket) noexcept {

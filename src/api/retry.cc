@@ -74,7 +74,9 @@ template <typename Once>
 
 // Nearly always the first try does it all. It is not made through `once`: in that path there is
 // nothing but the system call.
-[[gnu::always_inline]] inline bool is_done(const Result<Transfer>& first) noexcept { return first && first->complete(); }
+[[gnu::always_inline]] inline bool is_done(const Result<Transfer>& first) noexcept {
+  return first && first->complete();
+}
 
 template <typename Once>
 Result<void> until_not_again(Operation operation, PageRange range, const RetryPolicy& policy, Once once) {

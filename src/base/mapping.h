@@ -36,6 +36,11 @@ class OwnedMapping {
   }
 
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  // The same memory as an array of what the owner keeps in it.
+  template <typename T>
+  [[nodiscard]] T* as() const noexcept {
+    return static_cast<T*>(static_cast<void*>(data_));
+  }
   [[nodiscard]] std::size_t length() const noexcept { return length_; }
   [[nodiscard]] bool valid() const noexcept { return data_ != nullptr; }
   void reset() noexcept {

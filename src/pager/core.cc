@@ -70,7 +70,8 @@ Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const Ma
   auto region = Region::map(descriptor_, std::move(store), options, kFillBytes);
   if (!region) return region;
   const std::unique_lock lock(regions_mutex_);
-  const auto place = std::ranges::upper_bound(regions_, (*region)->start(), {}, [](const auto& r) { return r->start(); });
+  const auto place =
+      std::ranges::upper_bound(regions_, (*region)->start(), {}, [](const auto& r) { return r->start(); });
   regions_.insert(place, *region);
   return region;
 }

@@ -59,7 +59,7 @@ class PageStates {
 
  private:
   [[nodiscard]] std::atomic_ref<PageState> at(std::size_t page) const noexcept {
-    return std::atomic_ref<PageState>(reinterpret_cast<PageState*>(bytes_.data())[page]);
+    return std::atomic_ref<PageState>(bytes_.as<PageState>()[page]);
   }
   base::OwnedMapping bytes_;
 };

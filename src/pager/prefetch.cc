@@ -27,7 +27,8 @@ void Core::wait_for_prefetch(Region& region) {
   std::unique_lock lock(prefetch_mutex_);
   prefetch_changed_.wait(lock, [&] {
     const auto queued = [&](const PrefetchItem& item) { return item.region == &region; };
-    return std::ranges::none_of(prefetch_queue_, queued) && std::ranges::find(prefetching_, &region) == prefetching_.end();
+    return std::ranges::none_of(prefetch_queue_, queued) &&
+           std::ranges::find(prefetching_, &region) == prefetching_.end();
   });
 }
 

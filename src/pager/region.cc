@@ -7,6 +7,7 @@
 #include <bit>
 #include <cerrno>
 
+#include "base/last_error.h"
 #include "base/page_size.h"
 #include "pager/fill.h"
 #include "pager/poison.h"
@@ -23,13 +24,13 @@ constexpr std::size_t kAheadBytes = std::size_t{16} << 20;
 std::unexpected<Error> map_error(int code, const MapOptions& options, std::size_t length) {
   return std::unexpected(Error{.operation = Operation::kMap,
                                .code = code,
-                               .address = reinterpret_cast<std::uintptr_t>(options.address),
+                               .address = PageRange::of(options.address, length).start,
                                .length = length});
 }
 
 bool good_options(const MapOptions& options, std::size_t page) {
   const bool page_ok = std::has_single_bit(page) && page >= base::page_size() && page <= kHugePage;
-  const bool address_ok = reinterpret_cast<std::uintptr_t>(options.address) % base::page_size() == 0;
+  const bool address_ok = PageRange::of(options.address, page).start % base::page_size() == 0;
   return page_ok && address_ok && std::has_single_bit(options.around) && (!options.huge || page == kHugePage);
 }
 
@@ -46,8 +47,8 @@ Result<PageRange> map_memory(const MapOptions& options, std::size_t length, std:
   const bool align = options.address == nullptr && !options.huge && alignment > base::page_size();
   const std::size_t mapped = align ? length + alignment : length;
   void* const memory = ::mmap(options.address, mapped, PROT_READ, mmap_flags(options), -1, 0);
-  if (memory == MAP_FAILED) return map_error(errno, options, length);
-  const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  if (memory == MAP_FAILED) return map_error(base::last_error(), options, length);
+  const auto start = PageRange::of(memory, mapped).start;
   if (options.address != nullptr && memory != options.address) {
     // A kernel before 4.17 takes MAP_FIXED_NOREPLACE for a hint.
     ::munmap(memory, mapped);
@@ -57,7 +58,7 @@ Result<PageRange> map_memory(const MapOptions& options, std::size_t length, std:
   const std::uintptr_t aligned = (start + alignment - 1) & ~(alignment - 1);
   if (aligned > start) ::munmap(memory, aligned - start);
   const std::size_t behind = start + mapped - (aligned + length);
-  if (behind > 0) ::munmap(reinterpret_cast<void*>(aligned + length), behind);
+  if (behind > 0) ::munmap(PageRange{aligned + length, behind}.data(), behind);
   return PageRange{aligned, length};
 }
 
@@ -161,7 +162,7 @@ bool Region::surely_present(std::uintptr_t address) const {
   if (descriptor_.engine() != EngineKind::kKernel) return false;
   const std::uintptr_t page = address & ~(base::page_size() - 1);
   unsigned char there = 0;
-  return ::mincore(reinterpret_cast<void*>(page), base::page_size(), &there) == 0 && (there & 1) != 0;
+  return ::mincore(PageRange{page, base::page_size()}.data(), base::page_size(), &there) == 0 && (there & 1) != 0;
 }
 
 }  // namespace userfault::pager

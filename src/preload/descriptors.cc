@@ -45,7 +45,8 @@ void close_ours_between(unsigned first, unsigned last) noexcept {
     if (bytes <= 0) break;
     for (long at = 0; at < bytes; at += reinterpret_cast<const Entry*>(buffer + at)->size) {
       const int fd = std::atoi(reinterpret_cast<const Entry*>(buffer + at)->name);
-      if (static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) <= last && is_ours(fd)) user_engine().close(fd);
+      if (static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) <= last && is_ours(fd))
+        user_engine().close(fd);
     }
   }
   sigsafe::sys::close(static_cast<int>(directory));

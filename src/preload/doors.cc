@@ -68,7 +68,8 @@ bool names_device(int directory, const char* path) noexcept {
 int open_userfaultfd(int flags) noexcept {
   switch (settings().choice) {
     case Choice::kUser: return open_ours(flags, "");
-    case Choice::kKernel: return log_opened(static_cast<int>(sigsafe::raw_syscall(SYS_userfaultfd, flags)), "kernel's", "");
+    case Choice::kKernel:
+      return log_opened(static_cast<int>(sigsafe::raw_syscall(SYS_userfaultfd, flags)), "kernel's", "");
     case Choice::kAutomatic: break;
   }
   return open_either(engine::Door::kSyscall, flags);

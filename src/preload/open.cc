@@ -23,7 +23,8 @@ using namespace userfault::preload;
 namespace {
 
 int open_early(int directory, const char* path, int flags, mode_t mode = 0) noexcept {
-  return finish(static_cast<int>(userfault::sigsafe::raw_syscall(SYS_openat, directory, argument_of(path), flags, mode)));
+  return finish(
+      static_cast<int>(userfault::sigsafe::raw_syscall(SYS_openat, directory, argument_of(path), flags, mode)));
 }
 
 template <typename Function>
@@ -56,7 +57,8 @@ USERFAULT_PRELOADED int openat(int directory, const char* path, int flags, ...) 
 USERFAULT_PRELOADED int openat64(int directory, const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   if (wants_stand_in(directory, path)) return finish(open_stand_in(flags));
-  return next.openat64 != nullptr ? next.openat64(directory, path, flags, mode) : open_early(directory, path, flags, mode);
+  return next.openat64 != nullptr ? next.openat64(directory, path, flags, mode)
+                                  : open_early(directory, path, flags, mode);
 }
 
 USERFAULT_PRELOADED int __open_2(const char* path, int flags) {

@@ -31,7 +31,9 @@ int mend(pollfd* fds, nfds_t count) noexcept {
   return ready;
 }
 
-int poll_next(pollfd* fds, nfds_t count, int timeout) noexcept { return call(next.poll, SYS_poll, fds, count, timeout); }
+int poll_next(pollfd* fds, nfds_t count, int timeout) noexcept {
+  return call(next.poll, SYS_poll, fds, count, timeout);
+}
 
 // `wait` is the call with the program's own timeout.
 template <typename Wait>

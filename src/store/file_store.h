@@ -31,6 +31,7 @@ struct ReadOutcome {
 
 // Reads all of [offset, offset + length) or says why not. With `may_wait` false it answers EAGAIN
 // where the page cache does not have it.
-[[nodiscard]] ReadOutcome read_exactly(int fd, std::uint64_t offset, std::byte* into, std::size_t length, bool may_wait);
+[[nodiscard]] ReadOutcome read_exactly(int fd, std::uint64_t offset, std::byte* into, std::size_t length,
+                                       bool may_wait);
 
 }  // namespace userfault::store

@@ -4,11 +4,11 @@
 
 #include <fmt/core.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
 #include "tools/command.h"
+#include "tools/last_error.h"
 
 namespace userfault::tools {
 namespace {
@@ -40,7 +40,7 @@ class Doctor final : public Command {
     } else {
       fmt::print("{}", doctor_table(machine));
       if (!json_.empty() && !write_file(json_, doctor_json(machine))) {
-        fmt::print(stderr, "userfault doctor: cannot write {}: {}\n", json_, std::strerror(errno));
+        fmt::print(stderr, "userfault doctor: cannot write {}: {}\n", json_, last_error());
         return 1;
       }
     }

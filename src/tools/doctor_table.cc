@@ -90,7 +90,8 @@ void registrations(Out out, const Machine& machine) {
     if (row != registration.backing) fmt::format_to(out, "\n  {:<18}", registration.backing);
     row = registration.backing;
     for (const Modes column : kColumns)
-      if (registration.modes == column) fmt::format_to(out, " {:<{}}", letters(registration), column == kColumns.back() ? 0 : 8);
+      if (registration.modes == column)
+        fmt::format_to(out, " {:<{}}", letters(registration), column == kColumns.back() ? 0 : 8);
   }
   fmt::format_to(out, "\n");
 }

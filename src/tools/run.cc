@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "tools/command.h"
+#include "tools/last_error.h"
 #include "tools/run_target.h"
 
 namespace userfault::tools {
@@ -99,7 +99,7 @@ class Run final : public Command {
     // The program may change its directory.
     std::FILE* file = std::fopen(log_.c_str(), "a");
     if (file == nullptr)
-      return std::unexpected(Refusal{125, fmt::format("cannot write to {}: {}", log_, std::strerror(errno))});
+      return std::unexpected(Refusal{125, fmt::format("cannot write to {}: {}", log_, last_error())});
     std::fclose(file);
     char* absolute = ::realpath(log_.c_str(), nullptr);
     ::setenv("USERFAULT_LOG", absolute != nullptr ? absolute : log_.c_str(), 1);
@@ -117,7 +117,7 @@ class Run final : public Command {
     for (std::string& word : copies) arguments.push_back(word.data());
     arguments.push_back(nullptr);
     ::execv(target.needs_shell ? "/bin/sh" : path.c_str(), arguments.data());
-    return fail({126, fmt::format("cannot run {}: {}", path, std::strerror(errno))});
+    return fail({126, fmt::format("cannot run {}: {}", path, last_error())});
   }
 
   std::vector<std::string> words_;

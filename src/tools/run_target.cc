@@ -17,6 +17,8 @@
 #include <optional>
 #include <vector>
 
+#include "tools/last_error.h"
+
 namespace userfault::tools {
 namespace {
 
@@ -31,7 +33,7 @@ std::unexpected<Refusal> refuse(int status, std::string message) {
 // The first bytes of a file; enough for a shebang line and the program headers of any linker.
 std::expected<std::string, Refusal> head_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) return refuse(126, fmt::format("cannot read {} to see how to run it: {}", path, std::strerror(errno)));
+  if (!file) return refuse(126, fmt::format("cannot read {} to see how to run it: {}", path, last_error()));
   std::string head(8192, '\0');
   file.read(head.data(), static_cast<std::streamsize>(head.size()));
   head.resize(static_cast<std::size_t>(file.gcount()));
@@ -121,14 +123,14 @@ std::expected<void, Refusal> check_file(const std::string& path, int depth) {
   if (interpreter.empty() || depth >= 5)
     return refuse(126, fmt::format("{} is a script without a usable interpreter", path));
   if (::access(interpreter.c_str(), X_OK) != 0)
-    return refuse(126, fmt::format("{} wants the interpreter {}: {}", path, interpreter, std::strerror(errno)));
+    return refuse(126, fmt::format("{} wants the interpreter {}: {}", path, interpreter, last_error()));
   return check_file(interpreter, depth + 1);
 }
 
 bool is_program(const std::string& path, int* error) {
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && ::access(path.c_str(), X_OK) == 0) return true;
-  *error = S_ISDIR(status.st_mode) ? EISDIR : errno;
+  *error = S_ISDIR(status.st_mode) ? EISDIR : last_error_code();
   return false;
 }
 

@@ -57,7 +57,8 @@ CONFORMANCE_TEST(General, ArgumentOutOfReach, "GEN-01 GEN-03", Backings::kNone) 
   for (const Request& request : kRequests) {
     if (!offered(ctx, request)) continue;
     for (char* address : addresses)
-      EXPECT_EQ(uffd.raw(request.number, address), Fails(EFAULT)) << request.name << " at " << static_cast<void*>(address);
+      EXPECT_EQ(uffd.raw(request.number, address), Fails(EFAULT))
+          << request.name << " at " << static_cast<void*>(address);
   }
   for (char* address : addresses) EXPECT_EQ(uffd.raw(USERFAULT_IOC_API, address), Fails(EFAULT));
 }

@@ -17,7 +17,8 @@ namespace {
 // Runs `change` while COPY has begun to fill the map's page 1, and returns what COPY said.
 Outcome copy_while(const Context& ctx, const Mapping& map, const Uffd& uffd, const std::function<void()>& change) {
   if (!ctx.kernel_faults)
-    throw Skip("needs a descriptor that reports accesses made by the kernel; USER_MODE_ONLY and the user engine do not");
+    throw Skip(
+        "needs a descriptor that reports accesses made by the kernel; USER_MODE_ONLY and the user engine do not");
   Context anonymous = ctx;
   anonymous.backing = Backing::kPrivateAnonymous;
   const Mapping source(anonymous, map.page_size() / 4096);

@@ -135,7 +135,8 @@ CONFORMANCE_TEST(Poison, OtherViewIsNotPoisoned, "POIS-01", Backings::kShared) {
   expect_poisoned(t.map, 0);
 }
 
-CONFORMANCE_TEST(Poison, OtherProcessIsNotPoisoned, "POIS-01", Backings::kMemfd | Backings::kTmpfs | Backings::kHugetlbShared) {
+CONFORMANCE_TEST(Poison, OtherProcessIsNotPoisoned, "POIS-01",
+                 Backings::kMemfd | Backings::kTmpfs | Backings::kHugetlbShared) {
   const Registered t(ctx, 1);
   ChildProcess child([&](int socket) {
     receive_byte(socket);

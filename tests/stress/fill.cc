@@ -26,7 +26,10 @@ constexpr std::size_t kMostAtOnce = 8;
 class Fill {
  public:
   Fill(const Options& options, Backing backing)
-      : options_(options), memory_(backing, kPages + kMonitors), uffd_(options, O_CLOEXEC), winners_(kPages + kMonitors) {
+      : options_(options),
+        memory_(backing, kPages + kMonitors),
+        uffd_(options, O_CLOEXEC),
+        winners_(kPages + kMonitors) {
     uffd_.register_all(memory_, USERFAULT_REGISTER_MODE_MISSING);
   }
 

@@ -87,7 +87,8 @@ class Remove {
   void monitor(std::size_t index) {
     pin(static_cast<unsigned>(index));
     std::vector<char> source(kPage);
-    pollfd waits[2] = {{.fd = uffd_.fd(), .events = POLLIN, .revents = 0}, {.fd = end_, .events = POLLIN, .revents = 0}};
+    pollfd waits[2] = {{.fd = uffd_.fd(), .events = POLLIN, .revents = 0},
+                       {.fd = end_, .events = POLLIN, .revents = 0}};
     for (;;) {
       if (userfault_poll(waits, 2, -1) < 0 && errno != EINTR) fail("poll: %s", std::strerror(errno));
       if ((waits[1].revents & POLLIN) != 0) return;

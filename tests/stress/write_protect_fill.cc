@@ -24,7 +24,10 @@ constexpr std::uint64_t kFeatures = USERFAULT_FEATURE_WP_HUGETLBFS_SHMEM | USERF
 class WriteProtectFill {
  public:
   WriteProtectFill(const Options& options, Backing backing)
-      : options_(options), memory_(backing, kPages), uffd_(options, O_CLOEXEC | O_NONBLOCK, kFeatures), messages_(kPages) {
+      : options_(options),
+        memory_(backing, kPages),
+        uffd_(options, O_CLOEXEC | O_NONBLOCK, kFeatures),
+        messages_(kPages) {
     uffd_.register_all(memory_, kModes);
   }
 

@@ -54,7 +54,8 @@ TEST_P(ApiC, OpenTellsItsEngineAndRefusesUnknownFlags) {
 TEST_P(ApiC, AFaultFromEndToEnd) {
   const Memory memory(kPage);
   std::uint64_t operations = 0;
-  ASSERT_EQ(userfault_ioctl_register(fd_, memory.range().data(), kPage, USERFAULT_REGISTER_MODE_MISSING, &operations), 0);
+  ASSERT_EQ(userfault_ioctl_register(fd_, memory.range().data(), kPage, USERFAULT_REGISTER_MODE_MISSING, &operations),
+            0);
   EXPECT_TRUE(Operations(operations).has(operation::kCopy));
   char read = 0;
   std::jthread reader([&] { read = *memory.data(); });

@@ -129,7 +129,8 @@ TEST_P(ApiRegion, LayoutCallsSayWhatFailed) {
 TEST_P(ApiRegion, LayoutCallsDoWhatTheySay) {
   const auto descriptor = open();
   ASSERT_TRUE(descriptor);
-  const auto mapped = memory::map(4 * kPage, {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
+  const auto mapped =
+      memory::map(4 * kPage, {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
   ASSERT_TRUE(mapped) << why(mapped);
   auto* bytes = static_cast<volatile char*>(mapped->data());
   bytes[0] = 1;

@@ -65,7 +65,8 @@ FileSystem type_of_line(const char* line, const char* end, std::uint64_t device)
     for (; at < end && *at >= '0' && *at <= '9'; ++at) value = value * 10 + static_cast<std::uint64_t>(*at - '0');
     if (at < end) ++at;
   }
-  if (makedev(static_cast<unsigned>(numbers[0]), static_cast<unsigned>(numbers[1])) != device) return FileSystem::kOther;
+  if (makedev(static_cast<unsigned>(numbers[0]), static_cast<unsigned>(numbers[1])) != device)
+    return FileSystem::kOther;
   while (at < end && !starts_with(at, end, " - ")) ++at;
   if (starts_with(at, end, " - tmpfs ")) return FileSystem::kTmpfs;
   return starts_with(at, end, " - hugetlbfs ") ? FileSystem::kHugetlbfs : FileSystem::kOther;

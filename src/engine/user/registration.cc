@@ -43,7 +43,8 @@ Backing backing_of(const Extent& extent) noexcept {
 bool next_piece(std::uintptr_t at, std::uintptr_t end, Piece* piece) noexcept {
   Area* area = space.lower(at);
   if (area != space.end() && area->start <= at) {
-    *piece = {.area = area, .backing = backing_of(*area->extent), .start = at, .end = area->end < end ? area->end : end};
+    *piece = {
+        .area = area, .backing = backing_of(*area->extent), .start = at, .end = area->end < end ? area->end : end};
     return true;
   }
   const std::uintptr_t limit = area != space.end() && area->start < end ? area->start : end;
@@ -61,7 +62,8 @@ bool next_piece(std::uintptr_t at, std::uintptr_t end, Piece* piece) noexcept {
 // vma_can_userfault() in mm/userfaultfd.c.
 bool can_serve(const Backing& backing, std::uint64_t modes, bool wp_async) noexcept {
   if (!backing.known) return false;
-  if ((modes & USERFAULT_REGISTER_MODE_MINOR) != 0 && !backing.huge && (backing.anonymous || backing.file)) return false;
+  if ((modes & USERFAULT_REGISTER_MODE_MINOR) != 0 && !backing.huge && (backing.anonymous || backing.file))
+    return false;
   if (wp_async && modes == USERFAULT_REGISTER_MODE_WP) return true;
   return !backing.file;
 }

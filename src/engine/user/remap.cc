@@ -110,7 +110,8 @@ long extend_shared(const Move& move) noexcept {
                         .offset = static_cast<std::uint64_t>(offset),
                         .device = last.extent->device,
                         .inode = last.extent->inode};
-  const Backing backing{.known = true, .shared = true, .huge = last.extent->huge(), .page_size = last.extent->page_size()};
+  const Backing backing{
+      .known = true, .shared = true, .huge = last.extent->huge(), .page_size = last.extent->page_size()};
   constexpr std::uint32_t kTracking = USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR;
   const long made = make_area(mapping, backing, mapping.start, mapping.end, (last.modes & kTracking) != 0,
                               (last.modes & USERFAULT_REGISTER_MODE_MINOR) != 0);
@@ -245,7 +246,8 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
   // Duplicating a shared mapping (old size 0) makes a mapping that is registered with nobody.
   const bool from_served = move.old_length != 0 && is_served(from, move.old_length);
   const bool over_served = fixed && is_served(to, move.new_length);
-  if (move.new_length == 0 || (!from_served && !over_served)) return sys::mremap(from, old_length, new_length, flags, to);
+  if (move.new_length == 0 || (!from_served && !over_served))
+    return sys::mremap(from, old_length, new_length, flags, to);
   if ((from & (kPage - 1)) != 0) return -EINVAL;
   if (const long bad = check_form(move, flags); bad < 0) return bad;
   if (!from_served) {

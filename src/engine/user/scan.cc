@@ -120,7 +120,8 @@ bool is_write_protected(std::uintptr_t address) noexcept {
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
   const Area* area = space.find(address);
-  return area != nullptr && (area->state(area->page_at(address)).load(std::memory_order_acquire) & page::kWriteProtected) != 0;
+  return area != nullptr &&
+         (area->state(area->page_at(address)).load(std::memory_order_acquire) & page::kWriteProtected) != 0;
 }
 
 }  // namespace userfault::engine::user

@@ -3,7 +3,6 @@
 
 #include <fmt/core.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <fstream>
 #include <utility>
@@ -43,7 +42,7 @@ struct Mapped {
 Outcome<Mapped> place_part(const Pager& pager, const Part& part, const PlacementOptions& options) {
   MapOptions map = options.map;
   if (part.wanted_address != 0 && !options.relocate) {
-    map.address = reinterpret_cast<void*>(part.wanted_address);
+    map.address = PageRange{part.wanted_address, 0}.data();
     if (auto mapping = pager.map(part.store, map)) return Mapped{std::move(*mapping), false};
     // Taken by this program itself, or not for user space at all ([vsyscall]): put it elsewhere.
     map.address = nullptr;

@@ -6,10 +6,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+
+#include "tools/last_error.h"
 
 namespace userfault::tools::restore {
 namespace {
@@ -110,7 +111,7 @@ bool write_json(const Report& report, const std::string& path) {
   std::FILE* const file = path == "-" ? stdout : std::fopen(path.c_str(), "w");
   bool good = file != nullptr && std::fputs(text.c_str(), file) >= 0;
   if (file != nullptr) good = (file == stdout ? std::fflush(file) : std::fclose(file)) == 0 && good;
-  if (!good) fmt::print(stderr, "userfault restore: cannot write {}: {}\n", path, std::strerror(errno));
+  if (!good) fmt::print(stderr, "userfault restore: cannot write {}: {}\n", path, last_error());
   return good;
 }
 

@@ -45,7 +45,11 @@ double microseconds(Clock::duration duration) { return std::chrono::duration<dou
 class Run {
  public:
   Run(const Options& options, Image image, Pager pager, Placed placed, Clock::time_point start)
-      : options_(options), image_(std::move(image)), pager_(std::move(pager)), placed_(std::move(placed)), start_(start) {}
+      : options_(options),
+        image_(std::move(image)),
+        pager_(std::move(pager)),
+        placed_(std::move(placed)),
+        start_(start) {}
 
   int go() {
     Report report = describe();
@@ -119,11 +123,13 @@ class Run {
   std::string text_of(const PageError& error) const {
     std::uint64_t offset = error.offset;
     for (const MappedPart& part : placed_.parts) {
-      const auto start = reinterpret_cast<std::uintptr_t>(part.mapping.data());
+      const auto start = PageRange::of(part.mapping.data(), part.mapping.size()).start;
       if (error.address - start < part.mapping.size()) offset = part.part.file_offset + error.offset;
     }
-    const char* const why = error.code == ENODATA ? "the file has become shorter while it was read" : std::strerror(error.code);
-    return fmt::format("the page at offset {} could not be read: {}; it is poisoned (reading it is SIGBUS)", offset, why);
+    const char* const why =
+        error.code == ENODATA ? "the file has become shorter while it was read" : std::strerror(error.code);
+    return fmt::format("the page at offset {} could not be read: {}; it is poisoned (reading it is SIGBUS)", offset,
+                       why);
   }
 
   const Options& options_;
@@ -146,16 +152,21 @@ class Restore final : public Command {
     app.add_option("--engine", o_.engine, "auto, kernel or user")
         ->transform(CLI::CheckedTransformer(std::map<std::string, EngineKind>{
             {"auto", EngineKind::kAutomatic}, {"kernel", EngineKind::kKernel}, {"user", EngineKind::kUser}}));
-    app.add_option("--workers", o_.workers, "threads that answer faults")->check(CLI::Range(1, 64))->capture_default_str();
+    app.add_option("--workers", o_.workers, "threads that answer faults")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
     app.add_option("--around", o_.around, "fill so many pages around a fault, a power of two")
         ->check(CLI::Range(1, 512))
         ->capture_default_str();
     app.add_flag("--prefetch", o_.prefetch, "bring in everything in the background too; faults go first");
     app.add_option("--page-size", o_.page_size, "4k or 2m")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, std::size_t>{{"4k", 4096}, {"2m", std::size_t{2} << 20}}));
+        ->transform(
+            CLI::CheckedTransformer(std::map<std::string, std::size_t>{{"4k", 4096}, {"2m", std::size_t{2} << 20}}));
     app.add_option("--access", o_.access, "how the image is read: sequential, random or none")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, AccessPattern>{
-            {"sequential", AccessPattern::kSequential}, {"random", AccessPattern::kRandom}, {"none", AccessPattern::kNone}}));
+        ->transform(
+            CLI::CheckedTransformer(std::map<std::string, AccessPattern>{{"sequential", AccessPattern::kSequential},
+                                                                         {"random", AccessPattern::kRandom},
+                                                                         {"none", AccessPattern::kNone}}));
     app.add_option("--readers", o_.readers, "threads that read it")->check(CLI::Range(1, 256))->capture_default_str();
     app.add_option("--seed", o_.seed, "of the random order")->capture_default_str();
     app.add_flag("--verify", o_.verify, "compare every byte with the file");

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tools/last_error.h"
 #include "tools/restore/access.h"
 #include "tools/restore/guard.h"
 
@@ -32,8 +33,8 @@ class File {
   [[nodiscard]] int read(std::uint64_t offset, std::byte* into, std::size_t length) const {
     while (length != 0) {
       const ssize_t count = ::pread(fd_, into, length, static_cast<off_t>(offset));
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) return errno;
+      if (count < 0 && last_error_code() == EINTR) continue;
+      if (count < 0) return last_error_code();
       if (count == 0) return ENODATA;
       into += count;
       offset += static_cast<std::uint64_t>(count);
@@ -73,7 +74,8 @@ void verify_part(const File& file, const MappedPart& mapped, std::vector<std::by
   const std::uint64_t size = mapped.part.store->size();
   for (std::uint64_t at = 0; at < size; at += kChunk) {
     const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(kChunk, size - at));
-    const std::uint64_t in_file = at < mapped.part.file_size ? std::min<std::uint64_t>(length, mapped.part.file_size - at) : 0;
+    const std::uint64_t in_file =
+        at < mapped.part.file_size ? std::min<std::uint64_t>(length, mapped.part.file_size - at) : 0;
     std::memset(expected.data(), 0, length);
     const int code = file.read(mapped.part.file_offset + at, expected.data(), static_cast<std::size_t>(in_file));
     if (code != 0) {

@@ -44,7 +44,8 @@ void Memory::forget(std::size_t first, std::size_t count) const {
 }
 
 Uffd::Uffd(const Options& options, int flags, std::uint64_t features) : fd_(userfault_open(options.engine, flags)) {
-  if (fd_ < 0 && options.engine == USERFAULT_ENGINE_KERNEL) skip("the kernel refuses userfaultfd: %s", std::strerror(errno));
+  if (fd_ < 0 && options.engine == USERFAULT_ENGINE_KERNEL)
+    skip("the kernel refuses userfaultfd: %s", std::strerror(errno));
   if (fd_ < 0) fail("opening the %s engine: %s", options.engine_name, std::strerror(errno));
   if (userfault_ioctl_api(fd_, features, nullptr, nullptr) == 0) return;
   if (options.engine == USERFAULT_ENGINE_KERNEL) skip("the kernel lacks features %" PRIx64, features);
@@ -79,7 +80,8 @@ void Uffd::wake(const Memory& memory, std::size_t page, std::size_t count) const
 }
 
 void Uffd::protect(const Memory& memory, std::size_t page, std::size_t count, bool on) const {
-  while (userfault_ioctl_writeprotect(fd_, memory.page(page), count * kPage, on ? USERFAULT_WRITEPROTECT_MODE_WP : 0) != 0)
+  while (userfault_ioctl_writeprotect(fd_, memory.page(page), count * kPage, on ? USERFAULT_WRITEPROTECT_MODE_WP : 0) !=
+         0)
     if (errno != EAGAIN) fail("UFFDIO_WRITEPROTECT: %s", std::strerror(errno));
 }
 
@@ -94,7 +96,8 @@ std::uint64_t check_page(const Memory& memory, std::size_t page) {
   for (std::uint64_t i = 0; i < kWords; ++i) {
     const std::uint64_t value = words[i];
     if (value != word_of(page, tag, i))
-      fail("page %zu word %" PRIu64 " holds %016" PRIx64 ", its first word says filling %" PRIu64 ": expected %016" PRIx64,
+      fail("page %zu word %" PRIu64 " holds %016" PRIx64 ", its first word says filling %" PRIu64
+           ": expected %016" PRIx64,
            page, i, value, tag, word_of(page, tag, i));
   }
   return tag;

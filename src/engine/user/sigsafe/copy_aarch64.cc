@@ -53,7 +53,8 @@ namespace userfault::sigsafe {
 
 FaultPlace place_of(std::uintptr_t instruction, std::uintptr_t* resume) noexcept {
   const auto at = [](const char* label) { return reinterpret_cast<std::uintptr_t>(label); };
-  if (instruction >= at(userfault_sigsafe_guarded_copy_fault) && instruction < at(userfault_sigsafe_guarded_copy_resume)) {
+  if (instruction >= at(userfault_sigsafe_guarded_copy_fault) &&
+      instruction < at(userfault_sigsafe_guarded_copy_resume)) {
     *resume = at(userfault_sigsafe_guarded_copy_resume);
     return FaultPlace::kGuardedCopy;
   }

@@ -18,13 +18,11 @@
 
 namespace userfault::sigsafe {
 
-inline void pause_cpu() noexcept {
 #if defined(__x86_64__)
-  asm volatile("pause");
+inline void pause_cpu() noexcept { asm volatile("pause"); }
 #else
-  asm volatile("yield");
+inline void pause_cpu() noexcept { asm volatile("yield"); }
 #endif
-}
 
 inline constexpr SignalMask kSynchronous = bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) | bit_of(SIGFPE) |
                                            bit_of(SIGTRAP) | bit_of(SIGSYS);

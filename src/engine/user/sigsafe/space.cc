@@ -136,7 +136,8 @@ bool huge_page_has_content(const Extent& extent, std::size_t page_index) noexcep
   if (extent.fd < 0) return false;
   Locked locked(scratch_lock);
   for (std::size_t at = 0; at < extent.page_size(); at += sizeof scratch) {
-    const long got = sys::pread(extent.fd, scratch, sizeof scratch, extent.offset_of(page_index) + static_cast<long>(at));
+    const long got =
+        sys::pread(extent.fd, scratch, sizeof scratch, extent.offset_of(page_index) + static_cast<long>(at));
     for (long i = 0; i < got; ++i)
       if (scratch[i] != 0) return true;
     if (got < static_cast<long>(sizeof scratch)) return false;
