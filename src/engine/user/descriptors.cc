@@ -17,6 +17,7 @@
 #include <cerrno>
 
 #include "engine/user/agent.h"
+#include "engine/user/fork.h"
 #include "engine/user/registration.h"
 #include "engine/user/sigsafe/handler.h"
 #include "engine/user/user_engine.h"
@@ -55,6 +56,7 @@ long prepare() noexcept {
   if (prepared.load()) return 0;
   if (const long result = prepare_waiters(); result < 0) return result;
   note_processors();
+  watch_forks();
   prepared.store(true);
   return 0;
 }
