@@ -279,7 +279,6 @@ TEST_P(ApiPitfalls, LastCloseShowsZeroes) {
 // A handler that reads memory it serves would wait for itself. With UFFD_USER_MODE_ONLY an access
 // from inside a system call, such as the source of a copy, gives EFAULT instead.
 TEST_P(ApiPitfalls, CopyFromServedMemoryDoesNotHang) {
-  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "on the user engine the copy itself waits";
   const auto descriptor =
       Descriptor::open({.engine = GetParam(), .user_mode_only = OpenOptions::UserModeOnly::kYes});
   ASSERT_TRUE(descriptor) << why(descriptor);

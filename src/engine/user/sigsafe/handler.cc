@@ -30,6 +30,8 @@ struct Access {
   std::uintptr_t address = 0;
   bool write = false;
   bool fetch = false;
+  // The engine reads the source of a COPY: natively an access of the kernel's.
+  bool for_operation = false;
 };
 
 enum class Verdict : std::uint8_t { kTryAgain, kNotOurs, kPoisoned, kSigbus, kQueued, kInThread };
@@ -121,6 +123,9 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
 Decision report(const Area& area, std::size_t index, const Access& access, std::uint64_t flags,
                 WaitCondition condition) noexcept {
   Instance& instance = *area.instance;
+  // Real-kernel row 19: with USER_MODE_ONLY or SIGBUS such an access fails (EFAULT) and waits for nobody.
+  if (access.for_operation && (instance.user_mode_only || (instance.features & USERFAULT_FEATURE_SIGBUS) != 0))
+    return {.verdict = Verdict::kSigbus};
   if (instance.in_thread.load(std::memory_order_acquire) == nullptr &&
       (instance.features & USERFAULT_FEATURE_SIGBUS) != 0)
     return {.verdict = Verdict::kSigbus};
@@ -220,7 +225,8 @@ bool resolve_in_thread(const Decision& decision) noexcept {
   const FaultFunction function = instance.in_thread.load(std::memory_order_acquire);
   if (function == nullptr) return true;
   const userfault_msg message = message_of(instance, decision.report, sys::gettid());
-  return invoke_in_thread.load()(function, instance.in_thread_context, instance.reader, &message) != 0;
+  const InvokeFunction invoke = invoke_in_thread.load();
+  return invoke(function, instance.in_thread_context, instance.reader, &message) != 0;
 }
 
 bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
@@ -247,7 +253,8 @@ void on_segv(int signal, siginfo_t* info, void* context) {
 
   const Access access{.address = reinterpret_cast<std::uintptr_t>(info->si_addr),
                       .write = was_write(machine),
-                      .fetch = was_fetch(machine)};
+                      .fetch = was_fetch(machine),
+                      .for_operation = place == FaultPlace::kTouch};
   Decision decision = decide_and_wait(access);
   if (decision.verdict == Verdict::kTryAgain) return;
   if (decision.verdict == Verdict::kInThread) {
