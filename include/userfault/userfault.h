@@ -33,9 +33,6 @@ enum userfault_engine {
  * A new descriptor. `flags`: O_CLOEXEC, O_NONBLOCK, USERFAULT_USER_MODE_ONLY; another bit: EINVAL.
  * The kernel engine tries userfaultfd(2), then /dev/userfaultfd. EPERM, EACCES, ENOSYS: refused
  * (`userfault doctor` says by whom); EMFILE, ENFILE, ENOMEM.
- *
- * USERFAULT_FEATURE_EVENT_FORK needs CAP_SYS_PTRACE on both engines. On the user engine, where it
- * guards nothing, USERFAULT_EVENT_FORK=unprivileged in the environment lifts that.
  */
 USERFAULT_EXPORT int userfault_open(enum userfault_engine engine, int flags);
 /* Which engine a descriptor belongs to; EBADF when it is none. */
@@ -86,10 +83,21 @@ USERFAULT_EXPORT long userfault_pagemap_scan(struct userfault_scan *scan);
 /*
  * In-thread resolution: `handler` runs in the thread that faulted, inside a signal handler, instead
  * of a message to a reader. The kernel's engine needs USERFAULT_FEATURE_SIGBUS to have been enabled
- * on `fd`; on ours the call turns it on. It may call userfault_ioctl() on `fd` and
- * async-signal-safe functions, and touch memory that is not itself missing. It returns nonzero when
- * the access may be tried again, 0 when the thread shall get SIGBUS. NULL ends it. One handler a
- * descriptor. EINVAL: before USERFAULT_IOC_API, or without FEATURE_SIGBUS on the kernel's.
+ * on `fd`; on ours the call turns it on. `fault` is the message that a reader would have got.
+ *
+ * The handler returns nonzero when the access may be tried again, and 0 when the thread shall get
+ * SIGBUS: then the program's own handler, or the default action, follows. It may call, on `fd`, the
+ * filling operations, WAKE and WRITEPROTECT, any async-signal-safe function (signal-safety(7)), and
+ * touch memory that is not itself missing. It may not REGISTER or UNREGISTER, and must not throw
+ * or leave by longjmp. Several threads may be in it at once; errno is kept for the code that
+ * faulted. It needs room on the stack: an alternate one (sigaltstack(2)) is used where there is one.
+ * Once a descriptor has poisoned pages through this library, what is poisoned is not handed to it.
+ *
+ * NULL ends it; a thread that is in the handler finishes it. One handler a descriptor, for ranges
+ * registered through this library under the same number, and in this process only: a child of fork
+ * is not served. SIGBUS is taken when the first handler is set: a program that installs a handler of
+ * its own for SIGBUS does so before that. EINVAL: before USERFAULT_IOC_API, or without
+ * FEATURE_SIGBUS on the kernel's engine. ENOMEM. EBADF (user engine).
  */
 typedef int (*userfault_handler)(void *context, int fd, const struct userfault_msg *fault);
 USERFAULT_EXPORT int userfault_in_thread(int fd, userfault_handler handler, void *context);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "abi/names.h"
+#include "api/hints.h"
 
 namespace userfault {
 
@@ -103,6 +104,10 @@ std::string Error::message() const {
   text += ": ";
   text += std::strerror(code);
   add_missing_features(text, missing_features);
+  if (const char* hint = api::hint_for(operation, code); hint != nullptr && refused_by == Refuser::kNone) {
+    text += ": ";
+    text += hint;
+  }
   if (refused_by == Refuser::kNone) return text;
   text += ", refused by ";
   text += name_of(refused_by);

@@ -38,6 +38,9 @@ const std::vector<Rule>& rules() {
       {"src/engine/kernel/",
        {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h",
         "engine/kernel/"}},
+      // In-thread resolution is half bookkeeping and half signal handler: it hands one to the other.
+      {"src/engine/kernel/in_thread.cc",
+       {"base/", "engine/kernel/", "engine/user/sigsafe/handler.h", "engine/user/sigsafe/kernel_in_thread.h"}},
       {"src/engine/user/",
        {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h",
         "engine/user/"}},

@@ -100,9 +100,10 @@ bool is_poisoned(std::uintptr_t address) noexcept {
   const long fd = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return true;
   std::uint64_t entry = 0;
-  const long bytes =
-      sys::pread(static_cast<int>(fd), &entry, sizeof entry, static_cast<long>(address / base_page.load() * sizeof entry));
-  sys::close(static_cast<int>(fd));
+  const auto file = static_cast<int>(fd);
+  const auto offset = static_cast<long>(address / base_page.load() * sizeof entry);
+  const long bytes = sys::pread(file, &entry, sizeof entry, offset);
+  sys::close(file);
   return bytes != sizeof entry || (entry & (kSwapped | kWriteProtected)) == kSwapped;
 }
 
