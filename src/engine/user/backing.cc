@@ -5,6 +5,7 @@
 #include <linux/memfd.h>
 #include <linux/stat.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -126,16 +127,37 @@ int open_map_file(const Mapping& mapping) noexcept {
   return static_cast<int>(sys::openat(path, O_RDWR | O_CLOEXEC));
 }
 
+// The same for a file system that is mounted nowhere we can see (any more), asked of the object.
+FileSystem file_system_of_object(const Mapping& mapping) noexcept {
+  const int fd = find_object(mapping);
+  if (fd < 0) return FileSystem::kOther;
+  struct statfs status {};
+  const long result = raw_syscall(SYS_fstatfs, fd, as_long(&status));
+  sys::close(fd);
+  if (result < 0) return FileSystem::kOther;
+  constexpr long kTmpfsMagic = 0x01021994;      // <linux/magic.h>
+  constexpr long kHugetlbfsMagic = 0x958458f6;
+  if (status.f_type == kTmpfsMagic) return FileSystem::kTmpfs;
+  return status.f_type == kHugetlbfsMagic ? FileSystem::kHugetlbfs : FileSystem::kOther;
+}
+
+FileSystem type_of(const Mapping& mapping) noexcept {
+  if (mapping.inode == 0 || mapping.system_v) return FileSystem::kOther;
+  if (mapping.device == devices().shmem) return FileSystem::kTmpfs;
+  if (mapping.device == devices().huge) return FileSystem::kHugetlbfs;
+  const FileSystem mounted = file_system_of(mapping.device);
+  return mounted != FileSystem::kOther ? mounted : file_system_of_object(mapping);
+}
+
 }  // namespace
 
 Backing classify(const Mapping& mapping) noexcept {
+  // System V memory has operations of its own, which userfaultfd takes for a file's (vma_is_shmem;
+  // measured on 6.18, whatever the manual page says).
   if (mapping.special) return {};
   Backing backing{.known = true, .shared = mapping.shared};
   const bool has_object = mapping.inode != 0;
-  const FileSystem type = !has_object                            ? FileSystem::kOther
-                          : mapping.device == devices().shmem    ? FileSystem::kTmpfs
-                          : mapping.device == devices().huge     ? FileSystem::kHugetlbfs
-                                                                 : file_system_of(mapping.device);
+  const FileSystem type = type_of(mapping);
   backing.huge = mapping.page_size > 4096 || type == FileSystem::kHugetlbfs;
   backing.page_size = mapping.page_size != 0 ? mapping.page_size : backing.huge ? std::size_t{2} << 20 : 4096;
   backing.anonymous = !has_object || (backing.huge && !mapping.shared);

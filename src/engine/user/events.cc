@@ -19,6 +19,8 @@ void Events::prepare(Instance* instance, std::uint64_t feature, const userfault_
 }
 
 void Events::deliver() noexcept {
+  // The kernel sleeps killable here: handlers wait until the event was read.
+  SignalsBlocked blocked;
   for (std::size_t i = 0; i < count_; ++i) {
     static_cast<void>(raise_and_wait(*entries_[i].instance, entries_[i].event));
     entries_[i].instance->changing.fetch_sub(1);

@@ -150,13 +150,16 @@ long drop_segment(std::uintptr_t at, std::uintptr_t end, int advice) noexcept {
   SignalsBlocked blocked;
   Locked locked(space.lock);
   while (at < end) {
-    const Area* area = space.find(at);
-    // Changed while the event was waited for: the kernel looks again too.
-    if (area == nullptr) return -ENOMEM;
-    const std::uintptr_t stop = area->end < end ? area->end : end;
-    const std::uintptr_t mask = area->extent->page_size() - 1;
+    const Area* area = space.lower(at);
+    // Registrations may have ended while the event was waited for; the kernel looks again too.
+    const bool served = area != space.end() && area->start <= at;
+    std::uintptr_t stop = area != space.end() && area->start < end ? area->start : end;
+    if (served) stop = area->end < end ? area->end : end;
+    const std::uintptr_t mask = served ? area->extent->page_size() - 1 : 0;
     if ((at & mask) != 0) return -EINVAL;
-    if (const long result = drop_pages(*area, at, stop & ~mask, advice); result < 0) return result;
+    const long result =
+        served ? drop_pages(*area, at, stop & ~mask, advice) : sys::madvise(at, stop - at, advice);
+    if (result < 0) return result;
     at = stop;
   }
   return 0;

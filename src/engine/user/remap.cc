@@ -94,40 +94,49 @@ long make_fresh(const Area& like, std::uintptr_t start, std::uintptr_t end) noex
   return 0;
 }
 
-// A shared object that grew by mremap shows more of itself.
-long extend_shared(const Move& move) noexcept {
-  const std::uintptr_t seam = move.to + move.old_length;
-  const Area last = *space.find(seam - 1);
-  if (last.extent->fd < 0) return -ENOMEM;
-  const long offset = last.extent->offset_of(last.first + last.pages());
-  const long mapped = sys::mmap(seam, move.new_length - move.old_length, last.protection, MAP_SHARED | MAP_FIXED,
-                                last.extent->fd, offset);
+// The program's object, from `offset` on, at [start, end): registered as `like` is.
+long make_shared(const Area& like, std::uintptr_t start, std::uintptr_t end, long offset) noexcept {
+  const Extent& extent = *like.extent;
+  // Where we have no descriptor the alias can be duplicated, as far as it reaches.
+  const long mapped =
+      extent.fd >= 0
+          ? sys::mmap(start, end - start, like.protection, MAP_SHARED | MAP_FIXED, extent.fd, offset)
+          : sys::mremap(extent.alias + static_cast<std::uintptr_t>(offset - extent.fd_offset), 0, end - start,
+                        MREMAP_MAYMOVE | MREMAP_FIXED, start);
   if (failed(mapped)) return mapped;
-  const Mapping mapping{.start = seam,
-                        .end = move.to + move.new_length,
-                        .protection = last.protection,
+  if (extent.fd < 0) static_cast<void>(sys::mprotect(start, end - start, like.protection));
+  const Mapping mapping{.start = start,
+                        .end = end,
+                        .protection = like.protection,
                         .shared = true,
                         .offset = static_cast<std::uint64_t>(offset),
-                        .device = last.extent->device,
-                        .inode = last.extent->inode};
-  const Backing backing{
-      .known = true, .shared = true, .huge = last.extent->huge(), .page_size = last.extent->page_size()};
+                        .device = extent.device,
+                        .inode = extent.inode};
+  const Backing backing{.known = true, .shared = true, .huge = extent.huge(), .page_size = extent.page_size()};
   constexpr std::uint32_t kTracking = USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR;
-  const long made = make_area(mapping, backing, mapping.start, mapping.end, (last.modes & kTracking) != 0,
-                              (last.modes & USERFAULT_REGISTER_MODE_MINOR) != 0);
+  const long made = make_area(mapping, backing, start, end, (like.modes & kTracking) != 0,
+                              (like.modes & USERFAULT_REGISTER_MODE_MINOR) != 0);
   if (made < 0) return made;
-  Area* area = space.find(seam);
-  area->instance = last.instance;
-  area->modes = last.modes;
+  Area* area = space.find(start);
+  area->instance = like.instance;
+  area->modes = like.modes;
   return 0;
 }
 
 long extend(const Move& move) noexcept {
   const std::uintptr_t seam = move.to + move.old_length;
   const Area last = *space.find(seam - 1);
-  if (last.extent->shared()) return extend_shared(move);
+  const long offset = last.extent->offset_of(last.first + last.pages());
+  if (last.extent->shared()) return make_shared(last, seam, move.to + move.new_length, offset);
   if (last.extent->huge()) return -ENOMEM;
   return make_fresh(last, seam, move.to + move.new_length);
+}
+
+// MREMAP_DONTUNMAP: the old address stays mapped and registered, with nothing in its page table.
+long leave_behind(const Area& like, const Move& move) noexcept {
+  const std::uintptr_t end = move.from + move.old_length;
+  if (like.extent->shared()) return make_shared(like, move.from, end, like.extent->offset_of(like.first));
+  return make_fresh(like, move.from, end);
 }
 
 // Without EVENT_REMAP the moved range loses its registration (real-kernel row 24).
@@ -146,7 +155,7 @@ long carry_out(const Move& move, Events& events) noexcept {
   if (const long result = move_mappings(move); result < 0) return result;
   hold(before.extent);
   long result = move_areas(move);
-  if (result == 0 && move.keep_source) result = make_fresh(before, move.from, move.from + move.old_length);
+  if (result == 0 && move.keep_source) result = leave_behind(before, move);
   if (result == 0 && move.new_length > move.old_length) result = extend(move);
   drop(before.extent);
   if (result < 0) return result;

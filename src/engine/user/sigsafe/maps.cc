@@ -38,14 +38,13 @@ std::uint64_t device_number(std::uint64_t major, std::uint64_t minor) noexcept {
 }
 
 // "[vdso]", "[vvar]", "[vsyscall]", "[uprobes]"; the heap, stacks and named memory are ordinary.
-// "/SYSV…": System V memory is shared memory with operations of its own, which userfaultfd refuses
-// (vma_is_shmem; measured on 6.18, whatever the manual page says).
-bool is_special(const char* name) noexcept {
-  constexpr char kSystemV[] = "/SYSV";
+bool is_special(const char* name) noexcept { return name[0] == '[' && (name[1] == 'v' || name[1] == 'u'); }
+
+bool is_system_v(const char* name) noexcept {
+  constexpr char kPrefix[] = "/SYSV";
   std::size_t same = 0;
-  while (same < sizeof kSystemV - 1 && name[same] == kSystemV[same]) ++same;
-  if (same == sizeof kSystemV - 1) return true;
-  return name[0] == '[' && (name[1] == 'v' || name[1] == 'u');
+  while (same < sizeof kPrefix - 1 && name[same] == kPrefix[same]) ++same;
+  return same == sizeof kPrefix - 1;
 }
 
 long query(int maps, std::uintptr_t address, Mapping* mapping) noexcept {
@@ -69,6 +68,7 @@ long query(int maps, std::uintptr_t address, Mapping* mapping) noexcept {
               .protection = static_cast<int>(request.vma_flags & 7),
               .shared = (request.vma_flags & 8) != 0,
               .special = is_special(name),
+              .system_v = is_system_v(name),
               .offset = request.vma_offset,
               .device = device_number(request.dev_major, request.dev_minor),
               .inode = request.inode,
@@ -122,7 +122,9 @@ Mapping parse(const char* line, const char* end) noexcept {
   cursor.skip_spaces();
   mapping.inode = cursor.number(10);
   cursor.skip_spaces();
-  mapping.special = cursor.at + 5 < cursor.end && is_special(cursor.at);
+  const bool named = cursor.at + 5 < cursor.end;
+  mapping.special = named && is_special(cursor.at);
+  mapping.system_v = named && is_system_v(cursor.at);
   return mapping;
 }
 

@@ -12,7 +12,8 @@ struct Mapping {
   std::uintptr_t end = 0;
   int protection = 0;
   bool shared = false;
-  bool special = false;  // [vdso], [vvar] …: nothing to register
+  bool special = false;   // [vdso], [vvar] …: nothing to register
+  bool system_v = false;  // shared memory with operations of its own
   std::uint64_t offset = 0;
   std::uint64_t device = 0;  // as st_dev
   std::uint64_t inode = 0;
