@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "engine/user/descriptors.h"
+#include "engine/user/gone.h"
 #include "engine/user/link.h"
 #include "engine/user/sigsafe/copy.h"
 #include "engine/user/user_engine.h"
@@ -32,19 +33,7 @@ Output output_of(unsigned long operation) noexcept {
     case USERFAULT_IOC_ZEROPAGE: return {offsetof(userfault_zeropage, zeropage), 8};
     case USERFAULT_IOC_CONTINUE: return {offsetof(userfault_continue, mapped), 8};
     case USERFAULT_IOC_POISON: return {offsetof(userfault_poison, updated), 8};
-    case USERFAULT_IOC_MOVE: return {offsetof(userfault_move, move), 8};
     default: return {};
-  }
-}
-
-// The owner's memory is gone (mmget_not_zero in fs/userfaultfd.c).
-int gone(unsigned long operation) noexcept {
-  switch (operation) {
-    case USERFAULT_IOC_API: return -EINVAL;
-    case USERFAULT_IOC_WAKE: return 0;
-    case USERFAULT_IOC_REGISTER:
-    case USERFAULT_IOC_UNREGISTER: return -ENOMEM;
-    default: return -ESRCH;
   }
 }
 
@@ -58,12 +47,11 @@ int ended(Request& request) noexcept {
   };
   switch (request.operation) {
     case USERFAULT_IOC_COPY: return done(offsetof(userfault_copy, len));
-    case USERFAULT_IOC_MOVE: return done(offsetof(userfault_move, len));
     case USERFAULT_IOC_ZEROPAGE:
     case USERFAULT_IOC_CONTINUE:
     case USERFAULT_IOC_POISON: return done(offsetof(userfault_range, len));
     case USERFAULT_IOC_WRITEPROTECT: return 0;
-    default: return gone(request.operation);
+    default: return answer_for_gone(request.operation, request.argument);
   }
 }
 
@@ -89,7 +77,7 @@ int operate_there(std::uint64_t inode, const Request& request, void* argument) n
   if (link.get() == nullptr) return -EAGAIN;
   Reply reply;
   const long called = call(*link.get(), request, &reply);
-  if (called == -ESRCH) return gone(request.operation);
+  if (called == -ESRCH) return answer_for_gone(request.operation, request.argument);
   if (called < 0) {
     Request finished = request;
     reply.result = ended(finished);
@@ -127,7 +115,7 @@ Part copy_part(std::uint64_t inode, Request& request, std::uint64_t source, std:
         userfault_copy after;
         __builtin_memcpy(&before, request.argument, sizeof before);
         const long called = call(*link.get(), request, &reply);
-        if (called == -ESRCH) return {.result = gone(request.operation)};
+        if (called == -ESRCH) return {.result = answer_for_gone(request.operation, request.argument)};
         if (called < 0) return {static_cast<std::int64_t>(before.len), true, ended(request)};
         __builtin_memcpy(&after, reply.argument, sizeof after);
         return {after.copy, after.copy != before.copy, static_cast<int>(reply.result)};
@@ -212,6 +200,8 @@ int operate(int fd, unsigned long request, void* argument) noexcept {
   const Output output = output_of(request);
   const std::size_t input = output.offset == 0 ? size : output.offset;
   if (!guarded_copy(packet.argument, argument, input)) return -EFAULT;
+  // MOVE takes the caller's own pages, and gives them to no other process (userfaultfd_move()).
+  if (request == USERFAULT_IOC_MOVE) return -EINVAL;
   if (request != USERFAULT_IOC_COPY) {
     // A value that no operation writes, so that any that is written is seen.
     if (output.offset != 0) __builtin_memset(packet.argument + output.offset, 0x80, output.size);

@@ -7,7 +7,6 @@
 
 #include "engine/user/descriptors.h"
 #include "engine/user/foreign.h"
-#include "engine/user/fork.h"
 #include "engine/user/layout.h"
 #include "engine/user/operate.h"
 #include "engine/user/scan.h"

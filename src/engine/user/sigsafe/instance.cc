@@ -263,7 +263,10 @@ bool raise_and_wait(Instance& instance, Event& event) noexcept {
   {
     SignalsBlocked blocked;
     Locked locked(instance.lock);
-    if (!instance.used.load()) return false;
+    if (!instance.used.load()) {
+      if (event.passed_fd >= 0) sys::close(event.passed_fd);
+      return false;
+    }
     event.next = nullptr;
     (instance.last_event != nullptr ? instance.last_event->next : instance.events) = &event;
     instance.last_event = &event;
