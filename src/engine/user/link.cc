@@ -136,15 +136,17 @@ long prepare_staging(Link& link) noexcept {
 
 long exchange(Link& link, const Request& request, Reply* reply, int* fds, std::size_t* count) noexcept {
   // Once more on a new connection when the old one broke: the agent may have ended it for its age.
-  Received received = Received::kNothing;
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    if (connect(link) < 0) break;
-    received = Received::kNothing;
+  bool taken = false;
+  for (int attempt = 0; attempt < 2 && connect(link) == 0; ++attempt) {
+    Received received = Received::kNothing;
     if (send(link, request)) received = receive(link, reply, fds, count);
     if (received == Received::kReply) return 0;
+    // A process that ends closes one descriptor after the other, so a new connection may still be
+    // made; it says nothing about the old one.
+    taken |= received == Received::kEnd;
     disconnect(link);
   }
-  return received == Received::kEnd ? -EPIPE : -ESRCH;
+  return taken ? -EPIPE : -ESRCH;
 }
 
 void forget_links() noexcept {

@@ -286,17 +286,23 @@ std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t c
     instance.delivered.append(waiter);
     into[taken++] = message_of(instance, {waiter->address, waiter->exact, waiter->flags}, waiter->tid);
   }
-  while (taken < count && instance.events != nullptr) {
-    Event* event = instance.events;
-    instance.events = event->next;
-    if (instance.events == nullptr) instance.last_event = nullptr;
-    if (event->passed_fd >= 0) event->message.arg.fork.ufd = static_cast<std::uint32_t>(event->passed_fd);
-    into[taken++] = event->message;
+  Event* const first = taken < count ? instance.events : nullptr;
+  Event* last = nullptr;
+  for (; taken < count && instance.events != nullptr; instance.events = last->next) {
+    last = instance.events;
+    if (last->passed_fd >= 0) last->message.arg.fork.ufd = static_cast<std::uint32_t>(last->passed_fd);
+    into[taken++] = last->message;
+  }
+  if (instance.events == nullptr) instance.last_event = nullptr;
+  set_doorbell(instance);
+  // Only now: whoever raised an event must not find the descriptor readable because of it.
+  for (Event* event = first; event != nullptr;) {
+    Event* const next = event == last ? nullptr : event->next;
     // After this the event's stack is its thread's again.
     event->done.store(1, std::memory_order_release);
     sys::futex_wake(&event->done, 1);
+    event = next;
   }
-  set_doorbell(instance);
   return taken;
 }
 
