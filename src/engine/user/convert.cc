@@ -254,15 +254,38 @@ long make_area(const Mapping& mapping, const Backing& backing, std::uintptr_t st
   return track_area(start, minor);
 }
 
+namespace {
+
+// Memory that was only write-protected so far: it keeps its registration and what is protected.
+long convert_native(std::uintptr_t start) noexcept {
+  const Area before = *space.find(start);
+  hold(before.extent);
+  space.erase(before.start, before.end);
+  long result = convert_private({.known = true, .anonymous = true}, before.start, before.end, before.protection);
+  if (result < 0) {
+    static_cast<void>(space.insert(before));
+  } else {
+    Area* area = space.find(start);
+    area->instance = before.instance;
+    area->modes = before.modes;
+    for (std::size_t i = 0; i < before.pages(); ++i) {
+      const std::uint8_t state = before.state(before.first + i).load();
+      area->state(i).fetch_or(state & page::kWriteProtected);
+      if ((state & page::kContent) == page::kPoisoned) area->state(i).fetch_or(page::kPoisoned);
+    }
+  }
+  drop(before.extent);
+  return result < 0 ? -ENOMEM : 0;
+}
+
+}  // namespace
+
 long track_area(std::uintptr_t start, bool minor) noexcept {
   Area* area = space.find(start);
   if (area->extent->shared()) return track_shared(*area, minor);
   if (area->extent->kind == Kind::kNative) {
-    const std::uintptr_t end = area->end;
-    const int protection = area->protection;
-    space.erase(start, end);
-    return convert_private({.known = true, .anonymous = true}, start, end, protection) < 0 ? -ENOMEM
-                                                                                           : track_area(start, minor);
+    if (const long result = convert_native(start); result < 0) return result;
+    area = space.find(start);
   }
   // Converted: present pages are opened, what is open and has no content is closed.
   for (std::size_t i = area->first; i < area->first + area->pages(); ++i) {
@@ -271,7 +294,8 @@ long track_area(std::uintptr_t start, bool minor) noexcept {
     if ((state & page::kContent) == page::kPresent && !open) {
       std::size_t last = i + 1;
       while (last < area->first + area->pages() && area->state(last).load() == state) ++last;
-      if (const long result = open_run(*area, {i, last - i}, false); result < 0) return result;
+      const bool protect = (state & page::kWriteProtected) != 0;
+      if (const long result = open_run(*area, {i, last - i}, protect); result < 0) return result;
       i = last - 1;
     } else if ((state & page::kContent) == page::kMissing && open) {
       if (has_content(*area, i))

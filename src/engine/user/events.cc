@@ -9,7 +9,9 @@ void Events::prepare(Instance* instance, std::uint64_t feature, const userfault_
   if (instance == nullptr || (instance->features & feature) == 0 || count_ == kMost) return;
   for (std::size_t i = 0; i < count_; ++i) {
     const Entry& entry = entries_[i];
-    if (entry.instance == instance && entry.event.message.event == message.event) return;
+    if (entry.instance == instance && entry.event.message.event == message.event &&
+        entry.event.message.arg.remove.start == message.arg.remove.start)
+      return;
   }
   Entry& entry = entries_[count_++];
   entry.instance = instance;

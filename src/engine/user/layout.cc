@@ -81,6 +81,23 @@ long punch_object(const Extent& extent, Run run) noexcept {
   return sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), MADV_REMOVE);
 }
 
+// What punching a hole into an object does to a mapping of it: all goes but poison, which is the
+// mapping's own (zap_pte_range leaves its marker).
+long forget_hole(const Area& area, Run run, bool keep_protection) noexcept {
+  const auto poisoned = [&](std::size_t index) {
+    return (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kPoisoned;
+  };
+  const std::size_t end = run.first + run.count;
+  for (std::size_t i = run.first; i < end; ++i) {
+    std::size_t last = i;
+    while (last < end && !poisoned(last)) ++last;
+    if (last == i) continue;
+    if (const long result = forget_content(area, {i, last - i}, keep_protection); result < 0) return result;
+    i = last;
+  }
+  return 0;
+}
+
 // The other areas that show the same object lose their pages too.
 void forget_siblings(const Area& area, Run run) noexcept {
   const Extent& extent = *area.extent;
@@ -96,8 +113,14 @@ void forget_siblings(const Area& area, Run run) noexcept {
     if (low >= high) continue;
     const Run part{other->first + (static_cast<std::size_t>(low - base) >> theirs.page_shift),
                    static_cast<std::size_t>(high - low) >> theirs.page_shift};
-    static_cast<void>(forget_content(*other, part, true));
+    static_cast<void>(forget_hole(*other, part, true));
   }
+}
+
+// madvise_remove() looks at these before it raises an event.
+long refuses_remove(const Area& area) noexcept {
+  if (!area.extent->shared()) return -EINVAL;
+  return (area.protection & PROT_WRITE) == 0 ? -EACCES : 0;
 }
 
 long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int advice) noexcept {
@@ -105,8 +128,8 @@ long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int 
   const bool shared = area.extent->shared();
   if (advice == MADV_FREE) return shared ? -EINVAL : 0;  // the kernel may keep such pages, so we do
   if (advice == MADV_REMOVE) {
-    if (!shared) return -EINVAL;
-    if (const long result = forget_content(area, run, false); result < 0) return result;
+    if (const long refused = refuses_remove(area); refused < 0) return refused;
+    if (const long result = forget_hole(area, run, false); result < 0) return result;
     forget_siblings(area, run);
     return punch_object(*area.extent, run);
   }
@@ -128,7 +151,7 @@ struct Segment {
 };
 
 // What begins at `at`, and prepares its event where one is wanted.
-Segment segment_at(std::uintptr_t at, std::uintptr_t end, bool drops, Events& events) noexcept {
+Segment segment_at(std::uintptr_t at, std::uintptr_t end, int advice, Events& events) noexcept {
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
   const Area* area = space.lower(at);
@@ -141,7 +164,7 @@ Segment segment_at(std::uintptr_t at, std::uintptr_t end, bool drops, Events& ev
        ++next)
     stop = next->end;
   if (stop > end) stop = end;
-  if (drops)
+  if (drops_pages(advice) && (advice != MADV_REMOVE || refuses_remove(*area) == 0))
     events.prepare(area->instance, USERFAULT_FEATURE_EVENT_REMOVE, range_event(USERFAULT_EVENT_REMOVE, at, stop));
   return {.end = stop, .served = true, .converted = area->extent->converted()};
 }
@@ -193,9 +216,10 @@ int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
     return static_cast<int>(sys::madvise(start, length, advice));
   const bool drops = drops_pages(advice);
   long result = 0;
+  int unmapped = 0;
   for (std::uintptr_t at = start; at < end;) {
     Events events;
-    const Segment segment = segment_at(at, end, drops, events);
+    const Segment segment = segment_at(at, end, advice, events);
     if (!segment.served) {
       result = sys::madvise(at, segment.end - at, advice);
     } else if (drops) {
@@ -204,10 +228,14 @@ int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
     } else if (!segment.converted || !keeps_to_itself(advice)) {
       result = sys::madvise(at, segment.end - at, advice);
     }
-    if (result < 0) return static_cast<int>(result);
+    // A hole is told of in the end and keeps nothing from being done (madvise(2), ENOMEM).
+    if (result == -ENOMEM && !segment.served)
+      unmapped = -ENOMEM;
+    else if (result < 0)
+      return static_cast<int>(result);
     at = segment.end;
   }
-  return 0;
+  return unmapped;
 }
 
 namespace {

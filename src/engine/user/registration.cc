@@ -214,9 +214,11 @@ long unregister_range(Instance& instance, std::uintptr_t start, std::size_t leng
   if (found.error < 0) return -EINVAL;
   if (const long result = space.split(start); result < 0) return result;
   if (const long result = space.split(end); result < 0) return result;
-  if (const long result = release_areas(start, end); result < 0) return result;
-  wake_range(instance, start, end);
-  return 0;
+  // Only who waits in memory that is registered still: a page that was moved away or unmapped under a
+  // thread is no business of this call. Those who wake wait for the table's lock.
+  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
+    if (area->instance == &instance) wake_range(instance, area->start, area->end);
+  return release_areas(start, end);
 }
 
 void unregister_all(Instance& instance) noexcept {

@@ -160,6 +160,10 @@ long carry_out(const Move& move, Events& events) noexcept {
   drop(before.extent);
   if (result < 0) return result;
   settle_registration(move, events);
+  // What was moved away is unmapped there, and says so (mremap(2) ends in do_munmap).
+  if (!move.keep_source)
+    events.prepare(before.instance, USERFAULT_FEATURE_EVENT_UNMAP,
+                   range_event(USERFAULT_EVENT_UNMAP, move.from, move.from + move.old_length));
   return static_cast<long>(move.to);
 }
 

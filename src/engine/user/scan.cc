@@ -104,10 +104,10 @@ long scan(userfault_scan* request) noexcept {
     SignalsBlocked blocked;
     LockedShared locked(space.lock);
     const Area* area = space.lower(request->start);
-    if (area != space.end() && area->start < request->end) {
+    if (area != space.end() && (area->start < request->end || area->start <= request->start)) {
       constexpr std::uint64_t kFlags = USERFAULT_SCAN_WP_MATCHING | USERFAULT_SCAN_CHECK_WPASYNC;
       if (request->size != sizeof *request || (request->flags & ~kFlags) != 0 || (request->start & 4095) != 0 ||
-          request->end <= request->start)
+          request->end < request->start)
         return -EINVAL;
       if ((request->vec == 0) != (request->vec_len == 0)) return -EINVAL;
       return walk(*request);

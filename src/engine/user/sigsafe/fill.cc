@@ -248,10 +248,18 @@ long refusal(const Area& area, const FillRequest& request) noexcept {
   return resumes && extent.kind != Kind::kShared ? -EINVAL : 0;
 }
 
+// Converted or not is for us to know: to the program both are private memory.
+bool alike(const Extent& a, const Extent& b) noexcept {
+  const auto is_private = [](const Extent& extent) {
+    return extent.kind == Kind::kNative || extent.kind == Kind::kConverted;
+  };
+  return a.kind == b.kind || (is_private(a) && is_private(b));
+}
+
 // Whether `next` would be one mapping with `area` in the kernel.
 bool one_mapping(const Area& area, const Area& next) noexcept {
   if (area.end != next.start || area.instance != next.instance || area.modes != next.modes ||
-      area.protection != next.protection || area.extent->kind != next.extent->kind)
+      area.protection != next.protection || !alike(*area.extent, *next.extent))
     return false;
   if (!area.extent->shared()) return true;
   return area.extent->inode == next.extent->inode && area.extent->device == next.extent->device &&
@@ -300,6 +308,8 @@ long fill(Instance& instance, const FillRequest& request) noexcept {
     }
     done += step.bytes;
     if (step.bytes > 0) brought = false;
+    // The kernel reads the source before it looks whether the page is there (mfill_atomic_pte_copy).
+    if (step.error == -EEXIST && request.fill == Fill::kCopy && !bring_source(request, done)) step.error = -EFAULT;
     if (step.error == -EFAULT && !brought && bring_source(request, done)) {
       brought = true;
       continue;

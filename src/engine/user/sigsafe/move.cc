@@ -4,6 +4,7 @@
 // Our pages live in objects of ours, so moving is copying under a closed door: the source is made
 // read-only first, so a write that comes too late faults and finds either the old place (the move
 // failed) or an empty one, and the table stays locked meanwhile.
+#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -28,17 +29,25 @@ long find_source(std::uintptr_t from, std::size_t length, Source* source) noexce
     // The parts of one mapping that we cut lie next to each other.
     for (const Area* area = source->area; area->end < from + length; ++area) {
       const Area* next = area + 1;
-      if (next == space.end() || next->start != area->end || next->protection != area->protection) return -EINVAL;
+      if (next == space.end() || next->start != area->end || next->protection != area->protection ||
+          next->instance != area->instance || next->modes != area->modes)
+        return -EINVAL;
     }
     const Kind kind = source->area->extent->kind;
     if (kind != Kind::kConverted && kind != Kind::kNative) return -EINVAL;
     return (source->area->protection & PROT_WRITE) != 0 ? 0 : -EINVAL;
   }
   if (find_mapping(from, &source->mapping) < 0 || source->mapping.start > from) return -ENOENT;
+  if (const Area* next = space.lower(from); next != space.end() && next->start < from + length) return -EINVAL;
   if (source->mapping.end < from + length || source->mapping.shared || source->mapping.inode != 0 ||
       source->mapping.special || (source->mapping.protection & PROT_WRITE) == 0)
     return -EINVAL;
   return 0;
+}
+
+bool is_there(std::uintptr_t address) noexcept {
+  Mapping mapping;
+  return space.find(address) != nullptr || (find_mapping(address, &mapping) == 0 && mapping.start <= address);
 }
 
 long check_target(const Instance& instance, std::uintptr_t to, std::size_t length, const Source& source) noexcept {
@@ -48,8 +57,9 @@ long check_target(const Instance& instance, std::uintptr_t to, std::size_t lengt
     return find_mapping(to, &mapping) == 0 && mapping.start <= to ? -EINVAL : -ENOENT;
   }
   const int protection = source.area != nullptr ? source.area->protection : source.mapping.protection;
+  const std::uint32_t modes = area->modes;
   for (;; ++area) {
-    if (area->instance != &instance || area->protection != protection) return -EINVAL;
+    if (area->instance != &instance || area->protection != protection || area->modes != modes) return -EINVAL;
     if (area->extent->kind != Kind::kConverted && area->extent->kind != Kind::kNative) return -EINVAL;
     if (area->end >= to + length) return 0;
     if (area + 1 == space.end() || area[1].start != area->end) return -EINVAL;
@@ -108,11 +118,22 @@ long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcep
   return tracked ? 0 : open_run(*area, {index, 1}, false);
 }
 
+// A target that is only write-protected has no object: its closed page is written as fill.cc does.
+long write_behind(std::uintptr_t to, const char* buffer) noexcept {
+  const long memory = sys::openat("/proc/self/mem", O_RDWR | O_CLOEXEC);
+  if (memory < 0) return memory;
+  const long wrote = sys::pwrite(static_cast<int>(memory), buffer, 4096, static_cast<long>(to));
+  sys::close(static_cast<int>(memory));
+  return wrote;
+}
+
 long put_page(std::uintptr_t to, const char* buffer) noexcept {
   const Area& area = *space.find(to);
   const std::size_t index = area.page_at(to);
   if (const long result = close_run(area, {index, 1}); result < 0) return result;
-  const long wrote = sys::pwrite(area.extent->fd, buffer, 4096, area.extent->offset_of(index));
+  const long wrote = area.extent->kind == Kind::kNative
+                         ? write_behind(to, buffer)
+                         : sys::pwrite(area.extent->fd, buffer, 4096, area.extent->offset_of(index));
   if (wrote != 4096) return -ENOMEM;
   if (const long result = open_run(area, {index, 1}, false); result < 0) return result;
   settle(*area.extent, {index, 1}, page::kPresent, false);
@@ -148,11 +169,11 @@ long move_pages(Instance& instance, std::uintptr_t to, std::uintptr_t from, std:
   SignalsBlocked blocked;
   Locked locked(space.lock);
   if (instance.changing.load() != 0) return -EAGAIN;
+  // Both have to be mapped before anything else is looked at (find_vmas_mm_locked).
+  if (!is_there(to) || !is_there(from)) return -ENOENT;
   Source source;
   if (const long result = find_source(from, length, &source); result < 0) return result;
   if (const long result = check_target(instance, to, length, source); result < 0) return result;
-  // A target that is only write-protected has no object to put pages into.
-  if (space.find(to)->extent->kind == Kind::kNative) return -EINVAL;
   note_transition(from, from + length);
   for (std::size_t done = 0; done < length; done += 4096) {
     long result = is_free(to + done) ? 0 : -EEXIST;

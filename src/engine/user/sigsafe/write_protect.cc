@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "engine/user/sigsafe/fill.h"
+#include "engine/user/sigsafe/maps.h"
 
 namespace userfault::sigsafe {
 namespace {
@@ -85,9 +86,9 @@ long unprotect_area(const Area& area, Run run) noexcept {
   return result;
 }
 
-bool is_mapped(std::uintptr_t address) noexcept {
-  unsigned char resident;
-  return sys::mincore(address, 4096, &resident) != -ENOMEM;
+bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
+  Mapping mapping;
+  return find_mapping(start, &mapping) == 0 && mapping.start < end;
 }
 
 }  // namespace
@@ -117,7 +118,7 @@ long write_protect(Instance& instance, std::uintptr_t start, std::size_t length,
     const std::uintptr_t next = area == space.end() || area->start > end ? end : area->start;
     if (next > at) {
       // A hole is passed over; memory that is mapped and not registered is an error.
-      if (is_mapped(at)) return -ENOENT;
+      if (has_mapping(at, next)) return -ENOENT;
       at = next;
       continue;
     }
