@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// usage: differential_tests [--seed N] [--sequences N] [--keep-going]
+// Both engines in lock-step on random sequences; USERFAULT_STRESS_SEQUENCES overrides --sequences.
+// Sequence number i of a run with --seed S is the first one of a run with --seed S+i.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <set>
+
+#include "support/differential.h"
+
+namespace {
+
+using namespace userfault::stress;
+
+void on_alarm(int) {
+  constexpr char kText[] = "FAILED: nothing happened for two minutes: a thread hangs\n";
+  static_cast<void>(!::write(STDOUT_FILENO, kText, sizeof kText - 1));
+  std::abort();
+}
+
+void report(Differential& both, const Sequence& sequence, std::uint64_t seed) {
+  const Sequence shorter = both.shrink(sequence);
+  const auto difference = both.run(shorter);
+  std::printf("the engines differ, --seed %" PRIu64 "\n%s", seed,
+              difference ? to_string(shorter, *difference).c_str() : "(not when it was tried again)\n");
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::uint64_t seed = std::random_device{}();
+  std::uint64_t count = 300;
+  bool keep_going = false;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--keep-going") == 0) keep_going = true;
+    if (i + 1 < argc && std::strcmp(argv[i], "--seed") == 0) seed = std::strtoull(argv[i + 1], nullptr, 0);
+    if (i + 1 < argc && std::strcmp(argv[i], "--sequences") == 0) count = std::strtoull(argv[i + 1], nullptr, 0);
+  }
+  if (const char* text = std::getenv("USERFAULT_STRESS_SEQUENCES"); text != nullptr) count = std::strtoull(text, nullptr, 0);
+  std::printf("%" PRIu64 " sequences, --seed %" PRIu64 "\n", count, seed);
+  std::fflush(stdout);
+  ::signal(SIGALRM, on_alarm);
+  catch_access_signals();
+  Differential both;
+  std::uint64_t differ = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Choices choices(seed + i);
+    const Sequence sequence = make_sequence(choices);
+    if (!both.run(sequence)) continue;
+    ++differ;
+    report(both, sequence, seed + i);
+    if (!keep_going) break;
+  }
+  std::printf("%" PRIu64 " sequences differ\n", differ);
+  std::fflush(stdout);
+  // Threads of a world may be left waiting after a failure.
+  ::_exit(differ == 0 ? 0 : 1);
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/sequence.h"
+
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <iterator>
+
+namespace userfault::stress {
+namespace {
+
+constexpr std::uint64_t kFeatureChoices[] = {
+    0,
+    0,
+    USERFAULT_FEATURE_WP_UNPOPULATED,
+    USERFAULT_FEATURE_EXACT_ADDRESS | USERFAULT_FEATURE_THREAD_ID,
+    USERFAULT_FEATURE_SIGBUS,
+    USERFAULT_FEATURE_EVENT_REMOVE | USERFAULT_FEATURE_EVENT_UNMAP,
+    USERFAULT_FEATURE_EVENT_REMAP | USERFAULT_FEATURE_WP_UNPOPULATED,
+    USERFAULT_FEATURE_WP_ASYNC,
+};
+
+constexpr Kind kKindChoices[] = {
+    Kind::kRegister, Kind::kRegister, Kind::kUnregister, Kind::kCopy, Kind::kCopy, Kind::kCopy,
+    Kind::kZeropage, Kind::kContinue, Kind::kPoison, Kind::kMove, Kind::kWriteprotect, Kind::kWriteprotect,
+    Kind::kWake, Kind::kRead, Kind::kRead, Kind::kRead, Kind::kWrite, Kind::kWrite,
+    Kind::kWrite, Kind::kWriteAlias, Kind::kMadvise, Kind::kMprotect, Kind::kMunmap, Kind::kMmap,
+    Kind::kMremap, Kind::kScan,
+};
+
+constexpr int kAdvice[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_DONTNEED, MADV_REMOVE, MADV_REMOVE, MADV_WILLNEED, 77};
+constexpr int kProtections[] = {PROT_READ, PROT_NONE, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE};
+
+struct Range {
+  std::uint64_t start;
+  std::uint64_t length;
+};
+
+// Mostly some pages of one region, sometimes over its end, sometimes nonsense.
+Range choose_range(Choices& choices, bool whole_often) {
+  const Region& region = kRegions[choices.below(std::size(kRegions))];
+  if (whole_often && choices.chance(50)) return {region.first * kPage, region.count * kPage};
+  const std::uint64_t first = region.first + choices.below(region.count);
+  std::uint64_t count = 1 + choices.below(4);
+  if (choices.chance(90) && first + count > region.first + region.count) count = region.first + region.count - first;
+  Range range{first * kPage, count * kPage};
+  if (choices.chance(2)) range.start += 8;
+  if (choices.chance(2)) range.length -= 1;
+  if (choices.chance(1)) range.length = 0;
+  return range;
+}
+
+std::uint64_t choose_mode(Choices& choices, std::uint64_t valid) {
+  const std::uint64_t mode = choices.below(valid + 1);
+  return choices.chance(2) ? mode | 0x80 : mode;
+}
+
+std::uint64_t choose_register_mode(Choices& choices) {
+  constexpr std::uint64_t kModes[] = {1, 1, 1, 3, 3, 2, 4, 5, 7, 0, 8};
+  return kModes[choices.below(choices.chance(95) ? 9 : std::size(kModes))];
+}
+
+void choose_details(Choices& choices, Operation& operation) {
+  switch (operation.kind) {
+    case Kind::kRegister: operation.mode = choose_register_mode(choices); break;
+    case Kind::kCopy:
+    case Kind::kContinue:
+      operation.mode = choose_mode(choices, 3);
+      if (choices.chance(3)) operation.source = 1;
+      break;
+    case Kind::kWriteprotect: operation.mode = choices.chance(90) ? choices.below(2) : choose_mode(choices, 3); break;
+    case Kind::kZeropage:
+    case Kind::kPoison: operation.mode = choose_mode(choices, 1); break;
+    case Kind::kMove:
+      operation.mode = choose_mode(choices, 3);
+      operation.source = (kPlainRegion.first + choices.below(6)) * kPage;
+      if (choices.chance(20)) operation.source = choose_range(choices, false).start;
+      break;
+    case Kind::kRead:
+    case Kind::kWrite:
+      operation.thread = static_cast<unsigned>(choices.below(2));
+      operation.start += choices.below(kWords) * sizeof(std::uint64_t);
+      operation.start &= ~std::uint64_t{7};
+      break;
+    case Kind::kWriteAlias: operation.start = kMemfdRegion.first * kPage + choices.below(kMemfdRegion.count) * kPage; break;
+    case Kind::kMadvise: operation.mode = static_cast<std::uint64_t>(kAdvice[choices.below(std::size(kAdvice))]); break;
+    case Kind::kMprotect:
+    case Kind::kMmap: operation.mode = static_cast<std::uint64_t>(kProtections[choices.below(std::size(kProtections))]); break;
+    case Kind::kMremap:
+      operation.source = (kScratchPage + choices.below(16)) * kPage;
+      operation.mode = choices.chance(85) ? 0 : MREMAP_DONTUNMAP;
+      break;
+    default: break;
+  }
+}
+
+const char* name_of(Kind kind) {
+  constexpr const char* kNames[] = {"REGISTER", "UNREGISTER", "COPY", "ZEROPAGE", "CONTINUE", "POISON",
+                                    "MOVE", "WRITEPROTECT", "WAKE", "read", "write", "write-alias",
+                                    "madvise", "mprotect", "munmap", "mmap", "mremap", "scan"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
+}  // namespace
+
+std::uint64_t Choices::below(std::uint64_t limit) {
+  if (!from_bytes_) return random_.below(limit);
+  if (bytes_.empty()) return 0;
+  std::uint64_t value = bytes_[0];
+  bytes_ = bytes_.subspan(1);
+  if (limit > 256 && !bytes_.empty()) {
+    value = value << 8 | bytes_[0];
+    bytes_ = bytes_.subspan(1);
+  }
+  return value % limit;
+}
+
+Sequence make_sequence(Choices& choices) {
+  Sequence sequence;
+  sequence.features = kFeatureChoices[choices.below(std::size(kFeatureChoices))];
+  const std::uint64_t count = 4 + choices.below(20);
+  for (std::uint64_t i = 0; i < count && !choices.exhausted(); ++i) {
+    Operation operation;
+    // Nothing happens before something is registered.
+    operation.kind = i < 2 ? Kind::kRegister : kKindChoices[choices.below(std::size(kKindChoices))];
+    const Range range = choose_range(choices, operation.kind == Kind::kRegister || operation.kind == Kind::kUnregister);
+    operation.start = range.start;
+    operation.length = range.length;
+    operation.tag = i + 1;
+    choose_details(choices, operation);
+    sequence.operations.push_back(operation);
+  }
+  return sequence;
+}
+
+std::string to_string(const Operation& operation) {
+  char text[160];
+  const auto page = static_cast<double>(operation.start) / static_cast<double>(kPage);
+  const char* region = "?";
+  for (const Region& candidate : kRegions)
+    if (operation.start / kPage >= candidate.first && operation.start / kPage < candidate.first + candidate.count)
+      region = candidate.name;
+  std::snprintf(text, sizeof text, "%-12s page %g (%s) + %llu bytes, mode 0x%llx, source 0x%llx, thread %u, tag %llu",
+                name_of(operation.kind), page, region, static_cast<unsigned long long>(operation.length),
+                static_cast<unsigned long long>(operation.mode), static_cast<unsigned long long>(operation.source),
+                operation.thread, static_cast<unsigned long long>(operation.tag));
+  return text;
+}
+
+std::string to_string(const Sequence& sequence) {
+  char text[64];
+  std::snprintf(text, sizeof text, "  features 0x%llx\n", static_cast<unsigned long long>(sequence.features));
+  std::string result = text;
+  for (const Operation& operation : sequence.operations) result += "  " + to_string(operation) + "\n";
+  return result;
+}
+
+}  // namespace userfault::stress
