@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "userfault/export.h"
 #include "userfault/store.h"
 
 namespace userfault {
@@ -24,11 +25,11 @@ struct CoreSegment {
   std::uintptr_t address = 0;     // where it was in the process; a multiple of the page size
   std::uint64_t memory_size = 0;  // bytes in memory, never 0
   std::uint64_t file_offset = 0;
-  std::uint64_t file_size = 0;    // bytes in the file; what is missing up to memory_size is zero
-  std::uint32_t protection = 0;   // PROT_READ, PROT_WRITE, PROT_EXEC
+  std::uint64_t file_size = 0;   // bytes in the file; what is missing up to memory_size is zero
+  std::uint32_t protection = 0;  // PROT_READ, PROT_WRITE, PROT_EXEC
 };
 
-class ElfCore {
+class USERFAULT_EXPORT ElfCore {
  public:
   // EINVAL: not an ELF file, not a core, truncated, or damaged; the text says where. Others as
   // open(2) and pread(2).

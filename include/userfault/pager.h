@@ -27,6 +27,7 @@
 
 #include "userfault/descriptor.h"
 #include "userfault/error.h"
+#include "userfault/export.h"
 #include "userfault/histogram.h"
 #include "userfault/store.h"
 
@@ -39,18 +40,18 @@ class Region;
 
 struct PagerOptions {
   EngineKind engine = EngineKind::kAutomatic;
-  unsigned workers = 1;      // threads that answer faults, at least 1
-  unsigned prefetchers = 1;  // threads that fill ahead of faults; 0: nothing is fetched ahead
-  int store_attempts = 3;    // tries before a page that the store cannot give is poisoned
+  unsigned workers = 1;                         // threads that answer faults, at least 1
+  unsigned prefetchers = 1;                     // threads that fill ahead of faults; 0: nothing is fetched ahead
+  int store_attempts = 3;                       // tries before a page that the store cannot give is poisoned
   std::chrono::microseconds store_pause{1000};  // before the second try; doubles from there
 };
 
 struct MapOptions {
-  void* address = nullptr;       // where, exactly (EEXIST when something is there); nullptr: anywhere
-  std::size_t page_size = 0;     // bytes, a power of two from the system's up to 2 MiB; 0: the system's
-  bool huge = false;             // back it with 2 MiB hugetlb pages; page_size must be 2 MiB
-  std::size_t around = 1;        // pages filled with the one that was touched, aligned; a power of two
-  bool detect_streams = true;    // fill ever more ahead of a thread that walks upwards
+  void* address = nullptr;     // where, exactly (EEXIST when something is there); nullptr: anywhere
+  std::size_t page_size = 0;   // bytes, a power of two from the system's up to 2 MiB; 0: the system's
+  bool huge = false;           // back it with 2 MiB hugetlb pages; page_size must be 2 MiB
+  std::size_t around = 1;      // pages filled with the one that was touched, aligned; a power of two
+  bool detect_streams = true;  // fill ever more ahead of a thread that walks upwards
 };
 
 // Counters since the start. They only grow, but for `resident`.
@@ -62,11 +63,11 @@ struct Statistics {
   std::uint64_t zero_pages = 0;         // of all these: filled with the zero page
   std::uint64_t bytes_by_fault = 0;
   std::uint64_t bytes_by_prefetch = 0;
-  std::uint64_t bytes_read = 0;         // from stores
+  std::uint64_t bytes_read = 0;  // from stores
   std::uint64_t pages_poisoned = 0;
-  std::uint64_t store_errors = 0;       // answers with an error, retried ones too
+  std::uint64_t store_errors = 0;  // answers with an error, retried ones too
   std::uint64_t resident_bytes = 0;
-  LatencyHistogram service;             // from reading a fault's message to the page being there
+  LatencyHistogram service;  // from reading a fault's message to the page being there
 };
 
 // A page that the store could not give.
@@ -76,7 +77,7 @@ struct PageError {
   int code = 0;              // what the store said: a positive errno
 };
 
-class Mapping {
+class USERFAULT_EXPORT Mapping {
  public:
   Mapping(Mapping&&) noexcept;
   Mapping& operator=(Mapping&&) noexcept;
@@ -102,7 +103,7 @@ class Mapping {
   std::shared_ptr<pager::Region> region_;
 };
 
-class Pager {
+class USERFAULT_EXPORT Pager {
  public:
   // Opens a descriptor and starts the threads. Errors: as Descriptor::open; EAGAIN: no thread.
   [[nodiscard]] static Result<Pager> create(const PagerOptions& options = {});

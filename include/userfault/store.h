@@ -11,12 +11,15 @@
 // good. Nothing here ever makes up bytes: a store that cannot tell says so, and the pager poisons.
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <memory>
 #include <span>
 #include <string>
+
+#include "userfault/export.h"
 
 namespace userfault {
 
@@ -29,9 +32,9 @@ struct StoreError {
 
 // One extent that is wanted, and the answer to it.
 struct StoreRequest {
-  std::uint64_t offset = 0;  // bytes from the start of the store
-  std::byte* data = nullptr; // where the bytes go (read) or come from (write)
-  std::size_t length = 0;    // bytes; offset + length is at most size()
+  std::uint64_t offset = 0;   // bytes from the start of the store
+  std::byte* data = nullptr;  // where the bytes go (read) or come from (write)
+  std::size_t length = 0;     // bytes; offset + length is at most size()
   // False: answer EAGAIN, before the call returns, rather than make the caller wait for a device.
   // A store that does not know answers EAGAIN.
   bool may_wait = true;
@@ -57,7 +60,9 @@ struct StoreExtent {
   std::uint64_t length = 0;  // how far that holds, in bytes, at least 1
 };
 
-class Store {
+// A store of your own derives from it. All of it is inline: the library is built without RTTI, and
+// a program that has it needs the type information from somewhere.
+class USERFAULT_EXPORT Store {
  public:
   Store() = default;
   Store(const Store&) = delete;
@@ -71,7 +76,9 @@ class Store {
   virtual void read(std::span<StoreRequest> batch) = 0;
 
   // Writes the extents. The default answers EROFS.
-  virtual void write(std::span<StoreRequest> batch);
+  virtual void write(std::span<StoreRequest> batch) {
+    for (StoreRequest& request : batch) request.answer(EROFS, 0);
+  }
   // Returns when all answered writes would survive a crash of the machine: 0 or a positive errno.
   [[nodiscard]] virtual int flush() { return 0; }
   [[nodiscard]] virtual bool writable() const { return false; }
@@ -94,27 +101,27 @@ template <typename T>
 using StoreResult = std::expected<T, StoreError>;
 
 struct FileStoreOptions {
-  std::uint64_t offset = 0;             // where the store begins in the file
-  std::uint64_t length = UINT64_MAX;    // at most to the end of the file
-  std::uint64_t zero_tail = 0;          // so many zero bytes follow the file's
+  std::uint64_t offset = 0;           // where the store begins in the file
+  std::uint64_t length = UINT64_MAX;  // at most to the end of the file
+  std::uint64_t zero_tail = 0;        // so many zero bytes follow the file's
 };
 
 // A part of a regular file. The file may be replaced or shrink while it is read: what is then
 // missing is an error at that place, never zeroes. ENOENT, EACCES …: as open(2). EINVAL: not a
 // regular file, or offset and length do not lie inside it.
-[[nodiscard]] StoreResult<std::shared_ptr<Store>> open_file_store(const std::string& path,
-                                                                  const FileStoreOptions& options = {});
+[[nodiscard]] USERFAULT_EXPORT StoreResult<std::shared_ptr<Store>> open_file_store(
+    const std::string& path, const FileStoreOptions& options = {});
 
 // Bytes that the caller keeps alive and unchanged. Reading never fails.
-[[nodiscard]] std::shared_ptr<Store> make_memory_store(std::span<const std::byte> bytes);
+[[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_memory_store(std::span<const std::byte> bytes);
 
 // Zeroes.
-[[nodiscard]] std::shared_ptr<Store> make_zero_store(std::uint64_t size);
+[[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_zero_store(std::uint64_t size);
 
 // A function of the caller's: fills `into` from `offset` and returns 0 or a positive errno. It may
 // take long, and runs in several threads at once; it may not touch memory of the pager's mappings.
 using StoreFunction = int (*)(void* context, std::uint64_t offset, std::span<std::byte> into);
-[[nodiscard]] std::shared_ptr<Store> make_function_store(std::uint64_t size, StoreFunction function,
-                                                         void* context);
+[[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_function_store(std::uint64_t size, StoreFunction function,
+                                                                          void* context);
 
 }  // namespace userfault

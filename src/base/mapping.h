@@ -43,6 +43,11 @@ class OwnedMapping {
   }
   [[nodiscard]] std::size_t length() const noexcept { return length_; }
   [[nodiscard]] bool valid() const noexcept { return data_ != nullptr; }
+  // Gives the memory up without unmapping it.
+  [[nodiscard]] std::byte* release() noexcept {
+    length_ = 0;
+    return std::exchange(data_, nullptr);
+  }
   void reset() noexcept {
     if (data_ != nullptr) ::munmap(data_, length_);
     data_ = nullptr;

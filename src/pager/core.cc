@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "base/page_size.h"
+#include "userfault/memory.h"
 
 namespace userfault::pager {
 namespace {
@@ -64,6 +65,9 @@ Core::~Core() {
   }
   ring();
   threads_.clear();
+  // The user engine has to hear of it before the address can belong to somebody else.
+  const std::size_t length = doorbell_.length();
+  if (doorbell_.valid()) (void)memory::unmap(PageRange::of(doorbell_.release(), length));
 }
 
 Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const MapOptions& options) {

@@ -68,7 +68,8 @@ class Core {
   const unsigned prefetchers_count_;
   Filler filler_;
 
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false};  // nothing is fetched ahead any more
+  std::atomic<bool> rung_{false};      // the workers shall end
   std::atomic<std::uint32_t> faults_in_service_{0};
   base::OwnedMapping doorbell_;
 

@@ -210,6 +210,7 @@ void Filler::install(Region& region, const FillOrder& order, PageSpan span, cons
     if (run.zero) {
       install_zeroes(region, order, part);
     } else {
+      count(region, order, part, false, false);
       installed(region, order, part, region.install(part, bytes), false);
     }
     bytes += run.pages * region.page_size();
@@ -218,21 +219,29 @@ void Filler::install(Region& region, const FillOrder& order, PageSpan span, cons
 }
 
 void Filler::install_zeroes(Region& region, const FillOrder& order, PageSpan span) {
+  count(region, order, span, true, false);
   installed(region, order, span, region.install_zeroes(span), true);
+}
+
+// Before the pages are filled, and taken back when that fails: so whoever reads a page finds it
+// counted.
+void Filler::count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back) {
+  const auto add = [back](Counter& counter, std::uint64_t n) { back ? counter.subtract(n) : counter.add(n); };
+  const bool by_fault = order.cause == Cause::kFault;
+  const std::uint64_t memory = span.count * region.page_size();
+  add(by_fault ? counters_.pages_by_fault : counters_.pages_by_prefetch, span.count);
+  add(by_fault ? counters_.bytes_by_fault : counters_.bytes_by_prefetch, region.stored_bytes(span));
+  add(counters_.resident_bytes, memory);
+  add(region.resident(), memory);
+  if (zeroes) add(counters_.zero_pages, span.count);
 }
 
 void Filler::installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result, bool zeroes) {
   if (!result) {
+    count(region, order, span, zeroes, true);
     give_up(region, order, span, result.error().code);
     return;
   }
-  const bool by_fault = order.cause == Cause::kFault;
-  const std::uint64_t bytes = region.stored_bytes(span);
-  (by_fault ? counters_.pages_by_fault : counters_.pages_by_prefetch).add(span.count);
-  (by_fault ? counters_.bytes_by_fault : counters_.bytes_by_prefetch).add(bytes);
-  counters_.resident_bytes.add(span.count * region.page_size());
-  region.resident().add(span.count * region.page_size());
-  if (zeroes) counters_.zero_pages.add(span.count);
   if (order.demanded - span.first < span.count) counters_.service.add(now_ns() - order.since_ns);
   bool wanted = false;
   for (std::size_t page = span.first; page < span.end(); ++page)

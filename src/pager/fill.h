@@ -33,7 +33,7 @@ struct FillOrder {
   std::size_t demanded = kNone;  // the page that a thread waits for: it is poisoned if it must be;
                                  // the others are given back when they cannot be had
   Cause cause = Cause::kFault;
-  std::uint64_t since_ns = 0;    // when the fault's message was read
+  std::uint64_t since_ns = 0;  // when the fault's message was read
 };
 
 class Filler {
@@ -63,6 +63,7 @@ class Filler {
 
   void install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes);
   void install_zeroes(Region& region, const FillOrder& order, PageSpan span);
+  void count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back);
   void installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result, bool zeroes);
   void give_up(Region& region, const FillOrder& order, PageSpan span, int code);
   void poison(Region& region, std::size_t page, int code);

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
-#include "userfault/userfault.h"
+#include "userfault/memory.h"
 
 namespace userfault::pager {
 
@@ -15,11 +15,10 @@ void poison_range(const Descriptor& descriptor, PageRange range, const RetryPoli
 
 void poison_by_mapping(const Descriptor& descriptor, PageRange range) {
   const base::Fd empty(::memfd_create("userfault-poison", MFD_CLOEXEC));
-  const void* const mapped = empty.valid() ? ::userfault_mmap(range.data(), range.length, PROT_READ | PROT_WRITE,
-                                                              MAP_SHARED | MAP_FIXED, empty.get(), 0)
-                                           : MAP_FAILED;
+  const memory::MapOptions over{
+      .protection = PROT_READ | PROT_WRITE, .flags = MAP_SHARED | MAP_FIXED, .fd = empty.get(), .start = range.start};
   // Fail closed: no memory is better than memory that reads as zeroes.
-  if (mapped == MAP_FAILED) (void)::userfault_munmap(range.data(), range.length);
+  if (!empty.valid() || !memory::map(range.length, over)) (void)memory::unmap(range);
   (void)descriptor.wake(range);
 }
 

@@ -7,11 +7,10 @@
 #include <bit>
 #include <cerrno>
 
-#include "base/last_error.h"
 #include "base/page_size.h"
 #include "pager/fill.h"
 #include "pager/poison.h"
-#include "userfault/userfault.h"
+#include "userfault/memory.h"
 
 namespace userfault::pager {
 namespace {
@@ -21,16 +20,16 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // costs nothing, little enough that a wrong guess does not either.
 constexpr std::size_t kAheadBytes = std::size_t{16} << 20;
 
+std::uintptr_t address_of(const MapOptions& options) { return PageRange::of(options.address, 0).start; }
+
 std::unexpected<Error> map_error(int code, const MapOptions& options, std::size_t length) {
-  return std::unexpected(Error{.operation = Operation::kMap,
-                               .code = code,
-                               .address = PageRange::of(options.address, length).start,
-                               .length = length});
+  return std::unexpected(
+      Error{.operation = Operation::kMap, .code = code, .address = address_of(options), .length = length});
 }
 
 bool good_options(const MapOptions& options, std::size_t page) {
   const bool page_ok = std::has_single_bit(page) && page >= base::page_size() && page <= kHugePage;
-  const bool address_ok = PageRange::of(options.address, page).start % base::page_size() == 0;
+  const bool address_ok = address_of(options) % base::page_size() == 0;
   return page_ok && address_ok && std::has_single_bit(options.around) && (!options.huge || page == kHugePage);
 }
 
@@ -46,19 +45,19 @@ int mmap_flags(const MapOptions& options) {
 Result<PageRange> map_memory(const MapOptions& options, std::size_t length, std::size_t alignment) {
   const bool align = options.address == nullptr && !options.huge && alignment > base::page_size();
   const std::size_t mapped = align ? length + alignment : length;
-  void* const memory = ::mmap(options.address, mapped, PROT_READ, mmap_flags(options), -1, 0);
-  if (memory == MAP_FAILED) return map_error(base::last_error(), options, length);
-  const auto start = PageRange::of(memory, mapped).start;
-  if (options.address != nullptr && memory != options.address) {
+  const auto memory =
+      memory::map(mapped, {.protection = PROT_READ, .flags = mmap_flags(options), .start = address_of(options)});
+  if (!memory) return memory;
+  if (options.address != nullptr && memory->start != address_of(options)) {
     // A kernel before 4.17 takes MAP_FIXED_NOREPLACE for a hint.
-    ::munmap(memory, mapped);
+    (void)memory::unmap(*memory);
     return map_error(EEXIST, options, length);
   }
-  if (!align) return PageRange{start, length};
-  const std::uintptr_t aligned = (start + alignment - 1) & ~(alignment - 1);
-  if (aligned > start) ::munmap(memory, aligned - start);
-  const std::size_t behind = start + mapped - (aligned + length);
-  if (behind > 0) ::munmap(PageRange{aligned + length, behind}.data(), behind);
+  if (!align) return memory;
+  const std::uintptr_t aligned = (memory->start + alignment - 1) & ~(alignment - 1);
+  if (aligned > memory->start) (void)memory::unmap({memory->start, aligned - memory->start});
+  const std::size_t behind = memory->end() - (aligned + length);
+  if (behind > 0) (void)memory::unmap({aligned + length, behind});
   return PageRange{aligned, length};
 }
 
@@ -89,17 +88,17 @@ Result<std::shared_ptr<Region>> Region::map(const Descriptor& descriptor, std::s
   if (!range) return std::unexpected(range.error());
   std::shared_ptr<Region> region(new Region(descriptor, std::move(store), options, *range, page, most_bytes));
   if (!region->states_.valid()) return map_error(ENOMEM, options, length);
-  // A forked child's memory is registered nowhere: missing pages would read as zeroes there.
-  ::madvise(range->data(), range->length, MADV_DONTFORK);
   const auto operations = descriptor.register_range(*range, mode::kMissing);
   if (!operations) return std::unexpected(operations.error());
+  // A forked child's memory is registered nowhere: missing pages would read as zeroes there.
+  if (const auto advised = memory::advise(*range, MADV_DONTFORK); !advised) return std::unexpected(advised.error());
   region->can_zero_ = operations->has(operation::kZeropage);
   return region;
 }
 
 void Region::unmap() noexcept {
   if (range_.length == 0) return;
-  ::userfault_munmap(range_.data(), range_.length);
+  (void)memory::unmap(range_);
   // Nothing else wakes a thread that waits for a page of memory that is gone.
   (void)descriptor_.wake(range_);
   range_.length = 0;
@@ -160,9 +159,9 @@ void Region::wake(PageSpan span) const { (void)descriptor_.wake(range_of(span));
 bool Region::surely_present(std::uintptr_t address) const {
   // mincore(2) tells for the kernel's engine; ours keeps what is missing in ways that it cannot see.
   if (descriptor_.engine() != EngineKind::kKernel) return false;
-  const std::uintptr_t page = address & ~(base::page_size() - 1);
+  const PageRange page{address & ~(base::page_size() - 1), base::page_size()};
   unsigned char there = 0;
-  return ::mincore(PageRange{page, base::page_size()}.data(), base::page_size(), &there) == 0 && (there & 1) != 0;
+  return ::mincore(page.data(), page.length, &there) == 0 && (there & 1) != 0;
 }
 
 }  // namespace userfault::pager

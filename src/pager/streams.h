@@ -44,8 +44,8 @@ class Streams {
 
  private:
   struct Stream {
-    std::size_t last = 0;    // the page of its latest fault
-    std::size_t next = 0;    // the first page that nothing was asked for
+    std::size_t last = 0;  // the page of its latest fault
+    std::size_t next = 0;  // the first page that nothing was asked for
     std::size_t window = 0;
     std::size_t ahead = 0;
     std::uint64_t used = 0;  // when, 0: never

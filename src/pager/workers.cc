@@ -6,6 +6,7 @@
 // next thread when it would have to wait for the store, or when one read brought several faults.
 // The rejected way: all threads blocked in read(2). The kernel wakes all of them for each message,
 // and on a machine with few processors the losers cost as much as the fault.
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -32,11 +33,19 @@ void Core::work() {
   const std::function<void()> before_waiting = workers_count_ > 1 ? hand_over : std::function<void()>();
   std::array<Message, 16> buffer;
   const std::size_t most = workers_count_ > 1 ? 4 : buffer.size();
-  while (!stopping_) {
-    const auto messages = descriptor_.read(std::span(buffer).first(most));
+  // Asking for more than one message makes the kernel look for a second, which a lone fault waits
+  // for. So most reads ask for one, and one in sixteen finds out whether more are queued.
+  std::size_t ask = 1;
+  std::size_t lone = 0;
+  // Ended by the doorbell's message alone: if a worker left because of stopping_, there could be
+  // nobody to answer the bell.
+  while (!rung_) {
+    const auto messages = descriptor_.read(std::span(buffer).first(ask));
     if (!messages && messages.error().code == EINTR) continue;
     if (!messages) die(messages.error());
     const auto count = static_cast<std::uint32_t>(messages->size());
+    lone = count > 1 ? 0 : lone + 1;
+    ask = lone % 16 == 0 ? most : 1;
     faults_in_service_ += count;
     if (count > 1 && workers_count_ > 1) hand_over();
     for (const Message& message : *messages) serve(message, before_waiting);
@@ -54,6 +63,7 @@ void Core::serve(const Message& message, const std::function<void()>& before_wai
   }
   const PageRange bell = PageRange::of(doorbell_.data(), doorbell_.length());
   if (bell.contains(fault->address)) {
+    rung_ = true;
     (void)descriptor_.zeropage_fully(bell);
     return;
   }
@@ -85,7 +95,8 @@ void Core::serve_fault(const RegionUse& region, std::uintptr_t address, const st
     region->resident().subtract(region->page_size());
     counters_.resident_bytes.subtract(region->page_size());
   }
-  filler_.fill(region, {.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .since_ns = now_ns()}, before_waiting);
+  filler_.fill(region, {.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .since_ns = now_ns()},
+               before_waiting);
 }
 
 void Core::fill_for_fault(const RegionUse& region, std::size_t page, const std::function<void()>& before_waiting) {
@@ -107,7 +118,7 @@ PageSpan Core::claim_around(Region& region, std::size_t page) {
   return {page - below, below + 1 + above};
 }
 
-// Brings the leader, who may be blocked in read(2), back to look at stopping_: a fault of our own.
+// Ends the workers, of whom one may be blocked in read(2): with a fault of our own.
 void Core::ring() {
   if (threads_.empty()) return;
   const volatile std::byte* const bell = doorbell_.data();

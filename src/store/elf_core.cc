@@ -31,12 +31,12 @@ struct Reader {
 
   StoreResult<void> read(std::uint64_t offset, void* into, std::size_t length, const char* what) const {
     if (offset > file.size || length > file.size - offset)
-      return broken(offset, std::string("truncated: ") + what + " ends behind the file's " +
-                                std::to_string(file.size) + " bytes");
+      return broken(offset, std::string("truncated: ") + what + " ends behind the file's " + std::to_string(file.size) +
+                                " bytes");
     const auto outcome = store::read_exactly(file.fd.get(), offset, static_cast<std::byte*>(into), length, true);
     if (outcome.code == 0) return {};
-    return std::unexpected(StoreError{outcome.code, offset,
-                                      path + ": cannot read " + what + ": " + std::strerror(outcome.code)});
+    return std::unexpected(
+        StoreError{outcome.code, offset, path + ": cannot read " + what + ": " + std::strerror(outcome.code)});
   }
 };
 
@@ -59,7 +59,8 @@ StoreResult<void> check_identity(const Reader& reader, const Elf64_Ehdr& header)
 StoreResult<std::uint64_t> segment_count(const Reader& reader, const Elf64_Ehdr& header) {
   if (header.e_phnum != PN_XNUM) return header.e_phnum;
   if (header.e_shoff == 0 || header.e_shentsize != sizeof(Elf64_Shdr))
-    return reader.broken(offsetof(Elf64_Ehdr, e_shoff), "more than 65,534 segments, but no section header to count them");
+    return reader.broken(offsetof(Elf64_Ehdr, e_shoff),
+                         "more than 65,534 segments, but no section header to count them");
   Elf64_Shdr section{};
   if (const auto read = reader.read(header.e_shoff, &section, sizeof section, "section header 0"); !read)
     return std::unexpected(read.error());
@@ -83,7 +84,8 @@ StoreResult<std::vector<Elf64_Phdr>> read_program_headers(const Reader& reader) 
     return reader.broken(header.e_phoff, "truncated: the program headers end behind the file's " +
                                              std::to_string(reader.file.size) + " bytes");
   std::vector<Elf64_Phdr> headers(static_cast<std::size_t>(*count));
-  if (const auto read = reader.read(header.e_phoff, headers.data(), static_cast<std::size_t>(bytes), "the program headers");
+  if (const auto read =
+          reader.read(header.e_phoff, headers.data(), static_cast<std::size_t>(bytes), "the program headers");
       !read)
     return std::unexpected(read.error());
   return headers;
@@ -101,7 +103,8 @@ StoreResult<CoreSegment> check_segment(const Reader& reader, const Elf64_Phdr& h
     return reader.broken(header.p_offset, name + " does not begin at a page");
   if (header.p_filesz > header.p_memsz)
     return reader.broken(header.p_offset, name + " has more bytes in the file than in memory");
-  if (header.p_memsz > UINT64_MAX - base::page_size() - header.p_vaddr)
+  const std::uint64_t last_page = UINT64_MAX - base::page_size();
+  if (header.p_vaddr > last_page || header.p_memsz > last_page - header.p_vaddr)
     return reader.broken(header.p_offset, name + " wraps around the end of the address space");
   if (header.p_offset > reader.file.size || header.p_filesz > reader.file.size - header.p_offset)
     return reader.broken(header.p_offset, "truncated: " + name + " needs " + std::to_string(header.p_filesz) +
@@ -146,7 +149,8 @@ StoreResult<ElfCore> ElfCore::open(const std::string& path) {
     core.segments_.push_back(*segment);
   }
   if (core.segments_.empty()) return reader.broken(0, "a core without memory: it has no PT_LOAD segment");
-  if (const auto sorted = sort_and_check_overlap(reader, core.segments_); !sorted) return std::unexpected(sorted.error());
+  if (const auto sorted = sort_and_check_overlap(reader, core.segments_); !sorted)
+    return std::unexpected(sorted.error());
   return core;
 }
 

@@ -21,10 +21,6 @@
 
 namespace userfault {
 
-void Store::write(std::span<StoreRequest> batch) {
-  for (StoreRequest& request : batch) request.answer(EROFS, 0);
-}
-
 namespace store {
 namespace {
 
@@ -57,7 +53,7 @@ ssize_t read_once(int fd, std::byte* into, std::size_t length, std::uint64_t off
 StoreResult<OpenedFile> open_regular(const std::string& path) {
   base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return std::unexpected(error_at(path, "cannot open it for reading", errno));
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd.get(), &status) < 0) return std::unexpected(error_at(path, "cannot look at it", errno));
   if (!S_ISREG(status.st_mode))
     return std::unexpected(StoreError{EINVAL, 0, path + ": is not a regular file; copy it into one first"});
@@ -76,7 +72,7 @@ ReadOutcome read_exactly(int fd, std::uint64_t offset, std::byte* into, std::siz
     done += static_cast<std::size_t>(count);
   }
   if (!some_page_ends_in_zero(into, offset, length)) return {0, length};
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd, &status) < 0) return {errno, 0};
   const auto size = static_cast<std::uint64_t>(status.st_size);
   if (size >= offset + length) return {0, length};
@@ -107,24 +103,31 @@ class FileStore final : public Store {
 
  private:
   ReadOutcome read_one(const StoreRequest& request) const {
-    const std::uint64_t in_file = request.offset < length_ ? std::min<std::uint64_t>(request.length, length_ - request.offset) : 0;
+    const std::uint64_t in_file =
+        request.offset < length_ ? std::min<std::uint64_t>(request.length, length_ - request.offset) : 0;
     const auto bytes = static_cast<std::size_t>(in_file);
-    const ReadOutcome outcome = read_exactly(file_->fd.get(), offset_ + request.offset, request.data, bytes, request.may_wait);
+    const ReadOutcome outcome =
+        read_exactly(file_->fd.get(), offset_ + request.offset, request.data, bytes, request.may_wait);
     if (outcome.code != 0) return outcome;
     std::memset(request.data + bytes, 0, request.length - bytes);
     return {0, request.length};
   }
 
-  // ENXIO means that only a hole follows, or that the file has shrunk; which of the two is left to
-  // read() to find out, so a file that shrinks is never taken for zeroes.
+  // ENXIO means that only a hole follows, or that the file has shrunk; its size tells which. A file
+  // that has shrunk is left to read() to find out, and never taken for zeroes.
   StoreExtent sparse_extent(std::uint64_t offset, std::uint64_t length) const {
     const auto start = static_cast<off_t>(offset_ + offset);
     const off_t data = ::lseek(file_->fd.get(), start, SEEK_DATA);
-    if (data < 0) return {false, length};
+    if (data < 0) return {errno == ENXIO && still_has(offset + length), length};
     if (data > start) return {true, std::min(length, static_cast<std::uint64_t>(data - start))};
     const off_t hole = ::lseek(file_->fd.get(), start, SEEK_HOLE);
     if (hole <= start) return {false, length};
     return {false, std::min(length, static_cast<std::uint64_t>(hole - start))};
+  }
+
+  [[nodiscard]] bool still_has(std::uint64_t end) const {
+    struct stat status {};
+    return ::fstat(file_->fd.get(), &status) == 0 && static_cast<std::uint64_t>(status.st_size) >= offset_ + end;
   }
 
   const std::shared_ptr<const OpenedFile> file_;
@@ -153,10 +156,9 @@ StoreResult<std::shared_ptr<Store>> open_file_store(const std::string& path, con
     return std::unexpected(StoreError{EINVAL, options.offset,
                                       path + ": truncated: " + std::to_string(options.length) + " bytes wanted at " +
                                           std::to_string(options.offset) + ", it has " + std::to_string(left)});
-  return store::make_file_store(std::make_shared<const store::OpenedFile>(std::move(*file)),
-                                {.offset = options.offset,
-                                 .length = std::min(options.length, left),
-                                 .zero_tail = options.zero_tail});
+  return store::make_file_store(
+      std::make_shared<const store::OpenedFile>(std::move(*file)),
+      {.offset = options.offset, .length = std::min(options.length, left), .zero_tail = options.zero_tail});
 }
 
 }  // namespace userfault

@@ -97,7 +97,6 @@ void touch_slice(const PageIndex& index, AccessPattern pattern, unsigned reader,
 
 AccessResult touch_all(const std::vector<MappedPart>& parts, AccessPattern pattern, unsigned readers,
                        std::uint64_t seed) {
-  const BusGuard guard;
   const PageIndex index(parts);
   std::vector<AccessResult> results(readers);
   {

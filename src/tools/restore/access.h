@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Touching the restored memory as a program would, with the time of every fault as that program
-// sees it, and comparing it with the file.
+// sees it, and comparing it with the file. The caller keeps a BusGuard.
 #pragma once
 
 #include <chrono>
@@ -18,9 +18,9 @@ using Clock = std::chrono::steady_clock;
 enum class AccessPattern : std::uint8_t { kSequential, kRandom, kNone };
 
 struct AccessResult {
-  LatencyHistogram latency;         // of the loads that found their page missing
-  std::uint64_t unreadable = 0;     // pages that answered with SIGBUS
-  Clock::time_point first_byte{};   // when the first load was over
+  LatencyHistogram latency;        // of the loads that found their page missing
+  std::uint64_t unreadable = 0;    // pages that answered with SIGBUS
+  Clock::time_point first_byte{};  // when the first load was over
 };
 
 // Loads one byte of every page.
@@ -29,8 +29,8 @@ struct AccessResult {
 
 struct VerifyResult {
   std::uint64_t equal_bytes = 0;
-  std::uint64_t unreadable = 0;     // pages that answered with SIGBUS
-  std::string trouble;              // empty, or what differs first
+  std::uint64_t unreadable = 0;  // pages that answered with SIGBUS
+  std::string trouble;           // empty, or what differs first
   Clock::time_point first_byte{};
 };
 

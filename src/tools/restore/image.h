@@ -27,7 +27,7 @@ struct Part {
   std::shared_ptr<Store> store;
   std::uintptr_t wanted_address = 0;  // 0: anywhere
   std::uint64_t file_offset = 0;
-  std::uint64_t file_size = 0;        // the rest of store->size() is zero
+  std::uint64_t file_size = 0;  // the rest of store->size() is zero
 };
 
 struct Image {
@@ -53,8 +53,8 @@ struct PlacementOptions {
 
 struct Placed {
   std::vector<MappedPart> parts;
-  std::size_t relocated = 0;   // parts of a core that are not where they were
-  bool without_huge = false;   // huge pages were asked for and there are too few
+  std::size_t relocated = 0;  // parts of a core that are not where they were
+  bool without_huge = false;  // huge pages were asked for and there are too few
 };
 
 [[nodiscard]] Outcome<Placed> place(const Pager& pager, const Image& image, const PlacementOptions& options);

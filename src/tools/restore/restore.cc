@@ -8,6 +8,7 @@
 
 #include "tools/command.h"
 #include "tools/restore/access.h"
+#include "tools/restore/guard.h"
 #include "tools/restore/image.h"
 #include "tools/restore/report.h"
 
@@ -182,14 +183,14 @@ class Restore final : public Command {
     if (o_.around == 0 || (o_.around & (o_.around - 1)) != 0) return fail("--around must be a power of two"), 2;
     auto image = open_image(o_.image);
     if (!image) return fail(image.error());
+    // Before the pager: the user engine hands a SIGBUS on to the handler that was there before it.
+    const BusGuard guard;
     const bool all = o_.prefetch || o_.verify || o_.access != AccessPattern::kNone;
     if (const auto fits = all ? check_memory(*image) : Outcome<void>{}; !fits) return fail(fits.error());
     auto pager = Pager::create({.engine = o_.engine, .workers = o_.workers});
     if (!pager)
       return fail(fmt::format("the {} engine is not available: {}", name_of(o_.engine), pager.error().message()));
-    const MapOptions map{.page_size = o_.page_size,
-                         .huge = o_.page_size > 4096 && !image->core,
-                         .around = o_.around};
+    const MapOptions map{.page_size = o_.page_size, .huge = o_.page_size > 4096 && !image->core, .around = o_.around};
     auto placed = place(*pager, *image, {.relocate = o_.relocate, .map = map});
     if (!placed) return fail(fmt::format("{}: {}", image->path, placed.error()));
     return Run(o_, std::move(*image), std::move(*pager), std::move(*placed), start).go();
