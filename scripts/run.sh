@@ -1,6 +1,47 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What `make run` shows, after a build.
+# What `make run` shows, after a build: the core of a live process, restored lazily and compared
+# with the file byte by byte, on every engine that works here.
+# MIB is how much memory that process has besides its own (default 64).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec build/bin/example_hello
+userfault=$PWD/build/bin/userfault
+live=$PWD/build/bin/example_live_process
+work=$(mktemp -d)
+process=
+cleanup() {
+  if [ -n "$process" ]; then kill "$process" 2>/dev/null || true; fi
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+# The process tells when its memory is filled, and then waits to be killed. With a path as its second
+# argument it writes its core itself; that is for machines without gdb or where ptrace is refused.
+coproc LIVE { exec "$live" "${MIB:-64}" 2>&1; }
+process=$LIVE_PID
+read -r ready <&"${LIVE[0]}"
+echo "$ready"
+
+core=$work/core.$process
+if command -v gcore >/dev/null && gcore -o "$work/core" "$process" >"$work/gcore.log" 2>&1 && [ -s "$core" ]; then
+  echo "its core, by gdb's gcore: $(stat -c %s "$core") bytes"
+else
+  "$live" "${MIB:-64}" "$core"
+  echo "its core, written by the process itself (no gcore here): $(stat -c %s "$core") bytes"
+fi
+
+restored=0
+for engine in kernel user; do
+  echo
+  echo "== userfault restore --engine $engine --verify"
+  if ! "$userfault" restore "$core" --engine "$engine" --access none --length 1 --offset 0 --quiet 2>"$work/why"; then
+    sed 's/^userfault restore: //' "$work/why"
+    continue
+  fi
+  "$userfault" restore "$core" --engine "$engine" --access random --prefetch --verify --histogram --json "$work/report.json"
+  restored=$((restored + 1))
+done
+if [ "$restored" -eq 0 ]; then
+  echo "no engine works here; userfault doctor says why" >&2
+  exit 1
+fi
