@@ -41,6 +41,9 @@ const std::vector<Rule>& rules() {
       // In-thread resolution is half bookkeeping and half signal handler: it hands one to the other.
       {"src/engine/kernel/in_thread.cc",
        {"base/", "engine/kernel/", "engine/user/sigsafe/handler.h", "engine/user/sigsafe/kernel_in_thread.h"}},
+      // In-thread resolution runs inside the signal handler, and there is one room for that.
+      {"src/engine/kernel/in_thread",
+       {"abi/", "base/", "userfault/abi.h", "engine/engine.h", "engine/kernel/", "engine/user/sigsafe/"}},
       {"src/engine/user/",
        {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h",
         "engine/user/"}},

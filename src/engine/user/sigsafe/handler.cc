@@ -172,7 +172,8 @@ Decision write_through(const Area& area, std::size_t index, const Access& access
 Decision make_writable(const Area& area, std::size_t index, const Access& access) noexcept {
   Locked changing(area.extent->protection);
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  if ((state & (page::kWriteProtected | page::kReadOnly)) == page::kReadOnly && protect_run(area, {index, 1}, false) < 0)
+  if ((state & (page::kWriteProtected | page::kReadOnly)) == page::kReadOnly &&
+      protect_run(area, {index, 1}, false) < 0)
     return {.verdict = Verdict::kSigbus};
   return try_again(access);
 }

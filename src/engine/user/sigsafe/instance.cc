@@ -331,7 +331,8 @@ void note_processors() noexcept {
   unsigned long mask[128] = {};
   const long bytes = raw_syscall(SYS_sched_getaffinity, 0, sizeof mask, as_long(mask));
   int processors = 0;
-  for (long i = 0; i < bytes / static_cast<long>(sizeof mask[0]); ++i) for (unsigned long bits = mask[i]; bits != 0; bits &= bits - 1) ++processors;
+  for (long i = 0; i < bytes / static_cast<long>(sizeof mask[0]); ++i)
+    for (unsigned long bits = mask[i]; bits != 0; bits &= bits - 1) ++processors;
   spin_rounds.store(processors > 1 ? 400 : 0);
 }
 
