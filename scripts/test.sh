@@ -26,7 +26,7 @@ run_ctest() {
   # shellcheck disable=SC2206  # words are what CTEST_ARGS is for
   command+=(${CTEST_ARGS:-})
   case $preset in
-    tsan) TSAN_OPTIONS=${TSAN_OPTIONS:-second_deadlock_stack=1} without_randomisation "${command[@]}" ;;
+    tsan) TSAN_OPTIONS=${TSAN_OPTIONS:-die_after_fork=0:second_deadlock_stack=1} without_randomisation "${command[@]}" ;;
     asan-ubsan) UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1} "${command[@]}" ;;
     *) "${command[@]}" ;;
   esac

@@ -61,7 +61,7 @@ struct Instance {
   bool foreign = false;         // another process owns the memory; talk to its agent
   std::uint64_t pipe_inode = 0;
   int doorbell = -1;            // the write end; -1 when foreign
-  int reader = -1;              // a number of the read end in this process; -1 while none is known
+  std::atomic<int> reader{-1};  // a number of the read end in this process; -1 while none is known
   bool user_mode_only = false;
   std::atomic<bool> enabled{false};
   std::uint64_t features = 0;

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a sanitizer makes impossible, so that a test can skip and say so.
+#pragma once
+
+namespace userfault::test {
+
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool kThreadSanitizer = true;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+inline constexpr bool kThreadSanitizer = true;
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
+
+// For tests that send a signal to a thread which waits in the user engine: TSan keeps signals back
+// until the thread makes a call that TSan intercepts, and our waits are raw system calls.
+inline constexpr char kSignalsAreHeldBack[] = "TSan holds a signal back from a thread that waits in a raw system call";
+
+}  // namespace userfault::test
