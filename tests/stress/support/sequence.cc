@@ -21,11 +21,11 @@ constexpr std::uint64_t kFeatureChoices[] = {
 };
 
 constexpr Kind kKindChoices[] = {
-    Kind::kRegister, Kind::kRegister, Kind::kUnregister, Kind::kCopy, Kind::kCopy, Kind::kCopy,
-    Kind::kZeropage, Kind::kContinue, Kind::kPoison, Kind::kMove, Kind::kWriteprotect, Kind::kWriteprotect,
-    Kind::kWake, Kind::kRead, Kind::kRead, Kind::kRead, Kind::kWrite, Kind::kWrite,
-    Kind::kWrite, Kind::kWriteAlias, Kind::kMadvise, Kind::kMprotect, Kind::kMunmap, Kind::kMmap,
-    Kind::kMremap, Kind::kScan,
+    Kind::kRegister, Kind::kRegister,   Kind::kUnregister, Kind::kCopy,     Kind::kCopy,         Kind::kCopy,
+    Kind::kZeropage, Kind::kContinue,   Kind::kPoison,     Kind::kMove,     Kind::kWriteprotect, Kind::kWriteprotect,
+    Kind::kWake,     Kind::kRead,       Kind::kRead,       Kind::kRead,     Kind::kWrite,        Kind::kWrite,
+    Kind::kWrite,    Kind::kWriteAlias, Kind::kMadvise,    Kind::kMprotect, Kind::kMunmap,       Kind::kMmap,
+    Kind::kMremap,   Kind::kScan,
 };
 
 constexpr int kAdvice[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_DONTNEED, MADV_REMOVE, MADV_REMOVE, MADV_WILLNEED, 77};
@@ -82,10 +82,14 @@ void choose_details(Choices& choices, Operation& operation) {
       operation.start += choices.below(kWords) * sizeof(std::uint64_t);
       operation.start &= ~std::uint64_t{7};
       break;
-    case Kind::kWriteAlias: operation.start = kMemfdRegion.first * kPage + choices.below(kMemfdRegion.count) * kPage; break;
+    case Kind::kWriteAlias:
+      operation.start = kMemfdRegion.first * kPage + choices.below(kMemfdRegion.count) * kPage;
+      break;
     case Kind::kMadvise: operation.mode = static_cast<std::uint64_t>(kAdvice[choices.below(std::size(kAdvice))]); break;
     case Kind::kMprotect:
-    case Kind::kMmap: operation.mode = static_cast<std::uint64_t>(kProtections[choices.below(std::size(kProtections))]); break;
+    case Kind::kMmap:
+      operation.mode = static_cast<std::uint64_t>(kProtections[choices.below(std::size(kProtections))]);
+      break;
     case Kind::kMremap:
       operation.source = (kScratchPage + choices.below(16)) * kPage;
       operation.mode = choices.chance(85) ? 0 : MREMAP_DONTUNMAP;
@@ -95,9 +99,9 @@ void choose_details(Choices& choices, Operation& operation) {
 }
 
 const char* name_of(Kind kind) {
-  constexpr const char* kNames[] = {"REGISTER", "UNREGISTER", "COPY", "ZEROPAGE", "CONTINUE", "POISON",
-                                    "MOVE", "WRITEPROTECT", "WAKE", "read", "write", "write-alias",
-                                    "madvise", "mprotect", "munmap", "mmap", "mremap", "scan"};
+  constexpr const char* kNames[] = {"REGISTER", "UNREGISTER",   "COPY",   "ZEROPAGE", "CONTINUE", "POISON",
+                                    "MOVE",     "WRITEPROTECT", "WAKE",   "read",     "write",    "write-alias",
+                                    "madvise",  "mprotect",     "munmap", "mmap",     "mremap",   "scan"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 

@@ -32,10 +32,8 @@ int guarded_access(void* address, bool write, std::uint64_t value, std::uint64_t
   const int signal = sigsetjmp(access_end, 1);
   if (signal == 0) {
     accessing = 1;
-    if (write)
-      *word = value;
-    else
-      *seen = *word;
+    if (write) *word = value;
+    else *seen = *word;
   }
   accessing = 0;
   return signal;
@@ -113,8 +111,8 @@ void World::map_arena() {
   memfd_ = ::memfd_create("userfault-differential", MFD_CLOEXEC);
   if (memfd_ < 0 || ::ftruncate(memfd_, kMemfdRegion.count * kPage) != 0) fail("memfd: %s", std::strerror(errno));
   const auto map = [&](const Region& region, int flags, int fd) {
-    if (userfault_mmap(at(region.first * kPage), region.count * kPage, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) ==
-        MAP_FAILED)
+    if (userfault_mmap(at(region.first * kPage), region.count * kPage, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd,
+                       0) == MAP_FAILED)
       fail("mapping the %s region: %s", region.name, std::strerror(errno));
   };
   map(kPrivateRegion, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -202,9 +200,15 @@ void World::operate(const Operation& operation, Outcome& outcome) {
       set(outcome, userfault_ioctl_copy(fd_, start, from, length, operation.mode, &outcome.output));
       break;
     }
-    case Kind::kZeropage: set(outcome, userfault_ioctl_zeropage(fd_, start, length, operation.mode, &outcome.output)); break;
-    case Kind::kContinue: set(outcome, userfault_ioctl_continue(fd_, start, length, operation.mode, &outcome.output)); break;
-    case Kind::kPoison: set(outcome, userfault_ioctl_poison(fd_, start, length, operation.mode, &outcome.output)); break;
+    case Kind::kZeropage:
+      set(outcome, userfault_ioctl_zeropage(fd_, start, length, operation.mode, &outcome.output));
+      break;
+    case Kind::kContinue:
+      set(outcome, userfault_ioctl_continue(fd_, start, length, operation.mode, &outcome.output));
+      break;
+    case Kind::kPoison:
+      set(outcome, userfault_ioctl_poison(fd_, start, length, operation.mode, &outcome.output));
+      break;
     case Kind::kMove:
       set(outcome, userfault_ioctl_move(fd_, start, at(operation.source), length, operation.mode, &outcome.output));
       break;
@@ -275,7 +279,9 @@ Outcome World::perform(const Operation& operation) {
   switch (operation.kind) {
     case Kind::kRead:
     case Kind::kWrite: access(operation, outcome); break;
-    case Kind::kWriteAlias: make_page(alias_ + (operation.start - kMemfdRegion.first * kPage), operation.start / kPage, operation.tag); break;
+    case Kind::kWriteAlias:
+      make_page(alias_ + (operation.start - kMemfdRegion.first * kPage), operation.start / kPage, operation.tag);
+      break;
     case Kind::kMadvise:
     case Kind::kMprotect:
     case Kind::kMunmap:

@@ -91,8 +91,8 @@ bool permits(int protection, const Access& access) noexcept {
 // the fault and now; then the mapping permits the access.
 Decision outside(const Access& access) noexcept {
   Mapping mapping;
-  if (in_transition(access.address) && find_mapping(access.address, &mapping) == 0 &&
-      mapping.start <= access.address && permits(mapping.protection, access) && !too_often(access))
+  if (in_transition(access.address) && find_mapping(access.address, &mapping) == 0 && mapping.start <= access.address &&
+      permits(mapping.protection, access) && !too_often(access))
     return {.verdict = Verdict::kTryAgain};
   return {.verdict = Verdict::kNotOurs};
 }
