@@ -10,6 +10,7 @@
 
 #include "engine/user/sigsafe/chain.h"
 #include "preload/doors.h"
+#include "preload/exported.h"
 #include "preload/masks.h"
 #include "preload/next.h"
 #include "preload/old_calls.h"
@@ -79,21 +80,21 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
   switch (number) {
     case SYS_userfaultfd: return finish(open_userfaultfd(fd));
     case SYS_openat: return openat(fd, pointer<char>(b), static_cast<int>(c), static_cast<mode_t>(d));
-    case SYS_ioctl: return ioctl(fd, static_cast<unsigned long>(b), pointer<void>(c));
-    case SYS_read: return read(fd, pointer<void>(b), static_cast<size_t>(c));
+    case SYS_ioctl: return __real_ioctl(fd, static_cast<unsigned long>(b), pointer<void>(c));
+    case SYS_read: return __real_read(fd, pointer<void>(b), static_cast<size_t>(c));
     case SYS_readv: return readv(fd, pointer<iovec>(b), static_cast<int>(c));
-    case SYS_close: return close(fd);
+    case SYS_close: return __real_close(fd);
     case SYS_close_range: return close_range(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<int>(c));
     case SYS_dup3: return dup3(fd, static_cast<int>(b), static_cast<int>(c));
     case SYS_mmap:
-      return argument_of(mmap(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c), static_cast<int>(d),
+      return argument_of(__real_mmap(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c), static_cast<int>(d),
                               static_cast<int>(e), f));
-    case SYS_munmap: return munmap(pointer<void>(a), static_cast<size_t>(b));
+    case SYS_munmap: return __real_munmap(pointer<void>(a), static_cast<size_t>(b));
     case SYS_mremap:
-      return argument_of(mremap(pointer<void>(a), static_cast<size_t>(b), static_cast<size_t>(c), static_cast<int>(d),
+      return argument_of(__real_mremap(pointer<void>(a), static_cast<size_t>(b), static_cast<size_t>(c), static_cast<int>(d),
                                 pointer<void>(e)));
-    case SYS_madvise: return madvise(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
-    case SYS_mprotect: return mprotect(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
+    case SYS_madvise: return __real_madvise(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
+    case SYS_mprotect: return __real_mprotect(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
     case SYS_rt_sigaction:
       return finish(change_action(fd, pointer<sigsafe::KernelSigaction>(b), pointer<sigsafe::KernelSigaction>(c), d));
     case SYS_rt_sigprocmask:

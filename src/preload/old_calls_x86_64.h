@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "preload/exported.h"
 #include "preload/next.h"
 
 namespace userfault::preload {
@@ -14,7 +15,7 @@ inline constexpr std::array kOldCalls = {SYS_open, SYS_poll, SYS_dup2};
 inline bool old_call(long number, long a, long b, long c, long* result) noexcept {
   switch (number) {
     case SYS_open:
-      *result = open(reinterpret_cast<const char*>(a), static_cast<int>(b), static_cast<mode_t>(c));
+      *result = __real_open(reinterpret_cast<const char*>(a), static_cast<int>(b), static_cast<mode_t>(c));
       return true;
     case SYS_poll:
       *result = poll(reinterpret_cast<pollfd*>(a), static_cast<nfds_t>(b), static_cast<int>(c));

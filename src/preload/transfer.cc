@@ -1,74 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading: messages from a descriptor of ours, and what is in between us and the kernel elsewhere.
-#include <algorithm>
+// Transfers between descriptors and memory: read(2), write(2) and theirs. Each knows how to make the
+// call for what is left; repair.h does the rest.
 #include <climits>
-#include <cstring>
 
-#include "preload/actions.h"
+#include "preload/messages.h"
 #include "preload/next.h"
 #include "preload/pagemap.h"
+#include "preload/repair.h"
 
 using namespace userfault;
 using namespace userfault::preload;
 
 namespace {
 
-// A blocking read waits in poll(2), which is a cancellation point of libc's (pthreads(7)): a thread
-// that is cancelled there ends at once, wherever the cancellation finds it. Waiting inside the engine
-// would not be one. poll never goes on after a handler, read(2) does after one with SA_RESTART: where
-// no handler lacks it, neither do we return.
-ssize_t wait_and_read(int fd, void* buffer, size_t bytes) {
-  for (;;) {
-    const ssize_t got = engine::user::read_now(fd, buffer, bytes);
-    if (got != -EAGAIN || !engine::user::is_blocking(fd)) return got;
-    pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
-    if (call(next.poll, SYS_poll, &entry, nfds_t{1}, -1) < 0 && (errno != EINTR || some_handler_interrupts()))
-      return -errno;
-  }
+template <typename Byte>
+Byte* behind(Byte* buffer, std::size_t done) noexcept {
+  return static_cast<Byte*>(static_cast<char*>(const_cast<std::remove_const_t<Byte>*>(buffer)) + done);
 }
 
-ssize_t read_messages(int fd, void* buffer, size_t bytes) { return finish(wait_and_read(fd, buffer, bytes)); }
+iovec piece_of(const void* buffer, std::size_t bytes) noexcept { return {const_cast<void*>(buffer), bytes}; }
 
-// userfaultfd_read_iter fills the pieces in order, a message may lie across two (Linux 6.11; before,
-// each piece was a read of its own, which gives the same bytes for pieces of whole messages).
-ssize_t read_messages(int fd, const iovec* pieces, int count) {
-  constexpr std::size_t kMessages = 32;
-  userfault_msg messages[kMessages];
-  std::size_t room = 0;
-  for (int i = 0; i < count; ++i) room += pieces[i].iov_len;
-  const ssize_t got = wait_and_read(fd, messages, room < sizeof messages ? room : sizeof messages);
-  const char* from = reinterpret_cast<const char*>(messages);
-  for (ssize_t left = got; left > 0; ++pieces) {
-    const auto part = std::min(static_cast<std::size_t>(left), pieces->iov_len);
-    std::memcpy(pieces->iov_base, from, part);
-    from += part;
-    left -= static_cast<ssize_t>(part);
+// What is left of a vector behind `done` bytes.
+class Rest {
+ public:
+  Rest(std::span<const iovec> pieces, std::size_t done) noexcept {
+    if (done == 0) {
+      pieces_ = pieces;
+      return;
+    }
+    std::size_t count = 0;
+    for (const iovec& piece : pieces) {
+      const std::size_t skip = std::min(done, piece.iov_len);
+      done -= skip;
+      if (skip < piece.iov_len) cut_[count++] = {static_cast<char*>(piece.iov_base) + skip, piece.iov_len - skip};
+    }
+    pieces_ = {cut_, count};
   }
-  return finish(got);
+  [[nodiscard]] const iovec* data() const noexcept { return pieces_.data(); }
+  [[nodiscard]] int count() const noexcept { return static_cast<int>(pieces_.size()); }
+
+ private:
+  iovec cut_[IOV_MAX];
+  std::span<const iovec> pieces_;
+};
+
+bool is_valid(int count) noexcept { return count > 0 && count <= IOV_MAX; }
+std::span<const iovec> span_of(const iovec* pieces, int count) noexcept {
+  return {pieces, static_cast<std::size_t>(count)};
 }
+off_t moved(off_t offset, std::size_t done) noexcept { return offset + static_cast<off_t>(done); }
 
 }  // namespace
 
 USERFAULT_PRELOADED ssize_t read(int fd, void* buffer, size_t bytes) {
+  if (!active()) return call(next.read, SYS_read, fd, buffer, bytes);
   if (is_ours(fd)) return read_messages(fd, buffer, bytes);
-  const ssize_t got = call(next.read, SYS_read, fd, buffer, bytes);
+  const iovec piece = piece_of(buffer, bytes);
+  const ssize_t got = transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
+    return call(next.read, SYS_read, fd, behind(buffer, done), bytes - done);
+  });
   mend_pagemap(fd, buffer, got, kAtPosition);
   return got;
 }
 extern "C" USERFAULT_ALIAS(read) ssize_t __read(int fd, void* buffer, size_t bytes);
 
 USERFAULT_PRELOADED ssize_t __read_chk(int fd, void* buffer, size_t bytes, size_t size) {
-  if (bytes <= size && is_ours(fd)) return read_messages(fd, buffer, bytes);
-  return next.__read_chk != nullptr ? next.__read_chk(fd, buffer, bytes, size) : read(fd, buffer, bytes);
-}
-
-USERFAULT_PRELOADED ssize_t readv(int fd, const iovec* pieces, int count) {
-  if (count > 0 && count <= IOV_MAX && is_ours(fd)) return read_messages(fd, pieces, count);
-  return call(next.readv, SYS_readv, fd, pieces, count);
+  if (bytes > size && next.__read_chk != nullptr) return next.__read_chk(fd, buffer, bytes, size);
+  return read(fd, buffer, bytes);
 }
 
 USERFAULT_PRELOADED ssize_t pread(int fd, void* buffer, size_t bytes, off_t offset) {
-  const ssize_t got = call(next.pread, SYS_pread64, fd, buffer, bytes, offset);
+  const iovec piece = piece_of(buffer, bytes);
+  const ssize_t got = transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
+    return call(next.pread, SYS_pread64, fd, behind(buffer, done), bytes - done, moved(offset, done));
+  });
   mend_pagemap(fd, buffer, got, offset);
   return got;
 }
@@ -83,3 +88,57 @@ USERFAULT_PRELOADED ssize_t __pread_chk(int fd, void* buffer, size_t bytes, off_
 }
 extern "C" USERFAULT_ALIAS(__pread_chk) ssize_t __pread64_chk(int fd, void* buffer, size_t bytes, off64_t offset,
                                                                size_t size);
+
+USERFAULT_PRELOADED ssize_t write(int fd, const void* buffer, size_t bytes) {
+  const iovec piece = piece_of(buffer, bytes);
+  return transferred(fd, {&piece, 1}, Access::kRead, [=](std::size_t done) {
+    return call(next.write, SYS_write, fd, behind(buffer, done), bytes - done);
+  });
+}
+extern "C" USERFAULT_ALIAS(write) ssize_t __write(int fd, const void* buffer, size_t bytes);
+
+USERFAULT_PRELOADED ssize_t pwrite(int fd, const void* buffer, size_t bytes, off_t offset) {
+  const iovec piece = piece_of(buffer, bytes);
+  return transferred(fd, {&piece, 1}, Access::kRead, [=](std::size_t done) {
+    return call(next.pwrite, SYS_pwrite64, fd, behind(buffer, done), bytes - done, moved(offset, done));
+  });
+}
+extern "C" {
+USERFAULT_ALIAS(pwrite) ssize_t pwrite64(int fd, const void* buffer, size_t bytes, off64_t offset);
+USERFAULT_ALIAS(pwrite) ssize_t __pwrite64(int fd, const void* buffer, size_t bytes, off64_t offset);
+}
+
+USERFAULT_PRELOADED ssize_t readv(int fd, const iovec* pieces, int count) {
+  if (!active() || !is_valid(count)) return call(next.readv, SYS_readv, fd, pieces, count);
+  if (is_ours(fd)) return read_messages(fd, pieces, count);
+  return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
+    const Rest rest(span_of(pieces, count), done);
+    return call(next.readv, SYS_readv, fd, rest.data(), rest.count());
+  });
+}
+
+USERFAULT_PRELOADED ssize_t writev(int fd, const iovec* pieces, int count) {
+  if (!active() || !is_valid(count)) return call(next.writev, SYS_writev, fd, pieces, count);
+  return transferred(fd, span_of(pieces, count), Access::kRead, [=](std::size_t done) {
+    const Rest rest(span_of(pieces, count), done);
+    return call(next.writev, SYS_writev, fd, rest.data(), rest.count());
+  });
+}
+
+USERFAULT_PRELOADED ssize_t preadv(int fd, const iovec* pieces, int count, off_t offset) {
+  if (!active() || !is_valid(count)) return call(next.preadv, SYS_preadv, fd, pieces, count, offset);
+  return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
+    const Rest rest(span_of(pieces, count), done);
+    return call(next.preadv, SYS_preadv, fd, rest.data(), rest.count(), moved(offset, done));
+  });
+}
+extern "C" USERFAULT_ALIAS(preadv) ssize_t preadv64(int fd, const iovec* pieces, int count, off64_t offset);
+
+USERFAULT_PRELOADED ssize_t pwritev(int fd, const iovec* pieces, int count, off_t offset) {
+  if (!active() || !is_valid(count)) return call(next.pwritev, SYS_pwritev, fd, pieces, count, offset);
+  return transferred(fd, span_of(pieces, count), Access::kRead, [=](std::size_t done) {
+    const Rest rest(span_of(pieces, count), done);
+    return call(next.pwritev, SYS_pwritev, fd, rest.data(), rest.count(), moved(offset, done));
+  });
+}
+extern "C" USERFAULT_ALIAS(pwritev) ssize_t pwritev64(int fd, const iovec* pieces, int count, off64_t offset);

@@ -18,10 +18,28 @@
 namespace userfault::conformance {
 namespace {
 
+void write_map(const char* path, const std::string& text) {
+  const int file = ::open(path, O_WRONLY | O_CLOEXEC);
+  const bool written = file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  if (!written) throw Skip(std::string("a small tmpfs needs root or a mapped user: ") + path + ": " + std::strerror(errno));
+  ::close(file);
+}
+
+// Gives this process, which must be single-threaded, the right to mount; as root it has it.
+void become_able_to_mount() {
+  if (::geteuid() == 0) return;
+  const std::string user = "0 " + std::to_string(::geteuid()) + " 1";
+  const std::string group = "0 " + std::to_string(::getegid()) + " 1";
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+    throw Skip(std::string("a small tmpfs needs root or user namespaces: ") + std::strerror(errno));
+  write_map("/proc/self/uid_map", user);
+  write_map("/proc/self/setgroups", "deny");
+  write_map("/proc/self/gid_map", group);
+}
+
 // A file in a tmpfs of its own that is mounted nowhere and has room for `room` bytes.
 int file_in_small_tmpfs(std::size_t room) {
-  if (::geteuid() != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
-    throw Skip(std::string("a small tmpfs needs root or user namespaces: ") + std::strerror(errno));
+  become_able_to_mount();
   const int context = ::fsopen("tmpfs", FSOPEN_CLOEXEC);
   if (context < 0 || ::fsconfig(context, FSCONFIG_SET_STRING, "size", std::to_string(room).c_str(), 0) != 0 ||
       ::fsconfig(context, FSCONFIG_SET_STRING, "mode", "1777", 0) != 0 ||

@@ -306,7 +306,6 @@ TEST_P(ApiOperations, WriteProtectAndUnprotect) {
 
 // GEN-08, REAL-15: the process has exited; its descriptor lives on in a copy.
 TEST_P(ApiOperations, ExitedProcessIsEsrch) {
-  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "needs a descriptor that outlives its process";
   int ends[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
   const ChildEnd end = run_in_child([&](Report report) {

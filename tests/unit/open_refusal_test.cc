@@ -7,9 +7,7 @@
 #include <string>
 #include <thread>
 
-#include "base/fd.h"
 #include "engine/doors.h"
-#include "engine/engine.h"
 #include "engine/kernel/rehearsal.h"
 #include "refusal.h"
 #include "userfault/descriptor.h"
@@ -25,8 +23,9 @@ using refusal::filter_userfaultfd;
 using refusal::in_child;
 
 bool ours_opens() {
-  const base::Fd fd(engine::user_engine().open(O_CLOEXEC));
-  return fd.valid();
+  const int fd = userfault_open(USERFAULT_ENGINE_USER, O_CLOEXEC);
+  if (fd >= 0) userfault_close(fd);
+  return fd >= 0;
 }
 
 // With both doors shut: the kernel's engine says who, and the automatic one is ours, or says it too.

@@ -213,11 +213,12 @@ int Registry::set(int fd, InThreadHandler handler, void* context) noexcept {
   return -ENOMEM;
 }
 
+// A child must not find the lock held by a thread that it does not have: it is held over the fork.
+void before_fork() USERFAULT_NO_THREAD_SAFETY_ANALYSIS { registry().lock_for_fork(); }
+void after_fork() USERFAULT_NO_THREAD_SAFETY_ANALYSIS { registry().unlock_after_fork(); }
+
 void mark_followed() noexcept {
-  if (any_followed.exchange(true)) return;
-  // A child must not find the lock held by a thread that it does not have.
-  ::pthread_atfork([] { registry().lock_for_fork(); }, [] { registry().unlock_after_fork(); },
-                   [] { registry().unlock_after_fork(); });
+  if (!any_followed.exchange(true)) ::pthread_atfork(before_fork, after_fork, after_fork);
 }
 
 bool is_idle() noexcept { return !any_followed.load(std::memory_order_relaxed) || registry().is_idle(); }

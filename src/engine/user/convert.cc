@@ -80,18 +80,6 @@ long visit_populated(std::uintptr_t start, std::uintptr_t end, std::size_t page_
   return 0;
 }
 
-long attach_object(Extent& extent, std::size_t bytes) noexcept {
-  const int fd = make_object(bytes, extent.page_size());
-  if (fd < 0) return fd;
-  extent.fd = fd;
-  if (!extent.huge()) return 0;
-  // hugetlbfs has no write(2); its pages are written through a second mapping.
-  const long alias = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-  if (failed(alias)) return alias;
-  extent.alias = static_cast<std::uintptr_t>(alias);
-  return 0;
-}
-
 long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
   if (const long result = attach_object(extent, end - start); result < 0) return result;
   note_transition(start, end);
@@ -131,26 +119,12 @@ long convert_private(const Backing& backing, std::uintptr_t start, std::uintptr_
 // ---- shared memory and what is only write-protected ----
 
 // A second view of the program's object, always open, to fill through and to ask mincore about.
-long attach_alias(Extent& extent, const Mapping& mapping, std::uintptr_t start, std::size_t bytes) noexcept {
+long find_view(Extent& extent, const Mapping& mapping, std::uintptr_t start) noexcept {
   extent.device = mapping.device;
   extent.inode = mapping.inode;
   extent.fd_offset = static_cast<long>(mapping.offset + (start - mapping.start));
   extent.fd = find_object(mapping);
-  long alias;
-  if (extent.fd >= 0) {
-    alias = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, extent.fd, extent.fd_offset);
-  } else {
-    // An old size of 0 duplicates a shared mapping (mremap(2)); hugetlb has refused it since 2017.
-    alias = sys::mremap(start, 0, bytes, MREMAP_MAYMOVE, 0);
-    if (!failed(alias) && sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE) < 0) {
-      sys::munmap(static_cast<std::uintptr_t>(alias), bytes);
-      return -EPERM;
-    }
-  }
-  if (failed(alias)) return extent.huge() ? -ENOMEM : alias;
-  extent.alias = static_cast<std::uintptr_t>(alias);
-  sys::madvise(extent.alias, bytes, MADV_DONTFORK);
-  return 0;
+  return attach_view(extent, start);
 }
 
 Kind kind_of(const Backing& backing) noexcept {
@@ -164,7 +138,7 @@ long keep_in_place(const Mapping& mapping, const Backing& backing, std::uintptr_
   Extent* extent = make_extent(kind_of(backing), (end - start) >> shift, shift);
   if (extent == nullptr) return -ENOMEM;
   hold(extent);
-  long result = extent->shared() ? attach_alias(*extent, mapping, start, end - start) : 0;
+  long result = extent->shared() ? find_view(*extent, mapping, start) : 0;
   if (result == 0) {
     // Nobody tracks these pages yet: they are open, and what they hold only the kernel knows.
     set_states(*extent, {0, extent->pages}, page::kOpen);
@@ -210,6 +184,38 @@ long track_shared(Area& area, bool minor) noexcept {
 }
 
 }  // namespace
+
+long attach_object(Extent& extent, std::size_t bytes) noexcept {
+  const int fd = make_object(bytes, extent.page_size());
+  if (fd < 0) return fd;
+  extent.fd = fd;
+  if (!extent.huge()) return 0;
+  // hugetlbfs has no write(2); its pages are written through a second mapping.
+  const long alias = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  if (failed(alias)) return alias;
+  extent.alias = static_cast<std::uintptr_t>(alias);
+  sys::madvise(extent.alias, bytes, MADV_DONTFORK);
+  return 0;
+}
+
+long attach_view(Extent& extent, std::uintptr_t start) noexcept {
+  const std::size_t bytes = extent.pages << extent.page_shift;
+  long alias;
+  if (extent.fd >= 0) {
+    alias = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, extent.fd, extent.fd_offset);
+  } else {
+    // An old size of 0 duplicates a shared mapping (mremap(2)); hugetlb has refused it since 2017.
+    alias = sys::mremap(start, 0, bytes, MREMAP_MAYMOVE, 0);
+    if (!failed(alias) && sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE) < 0) {
+      sys::munmap(static_cast<std::uintptr_t>(alias), bytes);
+      return -EPERM;
+    }
+  }
+  if (failed(alias)) return extent.huge() ? -ENOMEM : alias;
+  extent.alias = static_cast<std::uintptr_t>(alias);
+  sys::madvise(extent.alias, bytes, MADV_DONTFORK);
+  return 0;
+}
 
 bool next_populated(int pagemap, std::uintptr_t* at, std::uintptr_t end, std::size_t page_size,
                     PopulatedRun* run) noexcept {

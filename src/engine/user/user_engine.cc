@@ -1,131 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/user/user_engine.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 
+#include "engine/user/descriptors.h"
+#include "engine/user/foreign.h"
 #include "engine/user/layout.h"
 #include "engine/user/operate.h"
-#include "engine/user/registration.h"
 #include "engine/user/scan.h"
 #include "engine/user/sigsafe/copy.h"
-#include "engine/user/sigsafe/handler.h"
 #include "engine/user/sigsafe/instance.h"
+#include "engine/user/sigsafe/space.h"
 
 namespace userfault::engine::user {
 namespace {
 
 using namespace sigsafe;
-
-constinit Mutex opening;
-constinit std::atomic<int> instances_used{0};
-constinit bool prepared = false;
-
-long fcntl_call(int fd, int command, long argument = 0) noexcept {
-  return raw_syscall(SYS_fcntl, fd, command, argument);
-}
-
-// The pipe is the descriptor's identity: it survives dup, inheritance and SCM_RIGHTS, and a number
-// that was closed behind our back and given to something else is not mistaken for it.
-Instance* find(int fd) noexcept {
-  if (instances_used.load(std::memory_order_acquire) == 0 || fd < 0) return nullptr;
-  struct stat status;
-  if (raw_syscall(SYS_newfstatat, fd, as_long(""), as_long(&status), AT_EMPTY_PATH) < 0) return nullptr;
-  if (!S_ISFIFO(status.st_mode)) return nullptr;
-  for (Instance& instance : instances) {
-    if (!instance.used.load(std::memory_order_acquire) || instance.pipe_inode != status.st_ino) continue;
-    instance.reader = fd;
-    return &instance;
-  }
-  return nullptr;
-}
-
-long prepare() noexcept {
-  // Every time: the program may have taken the signals for itself since the last one. Its handler is
-  // then what ours chains to.
-  if (const long result = install_handlers(); result < 0) return result;
-  if (prepared) return 0;
-  if (const long result = prepare_waiters(); result < 0) return result;
-  note_processors();
-  prepared = true;
-  return 0;
-}
-
-struct Pipe {
-  int reader = -1;
-  int writer = -1;
-};
-
-// The write end moves out of the way of programs that count on low numbers.
-long make_pipe(int flags, Pipe* pipe) noexcept {
-  int ends[2];
-  if (const long result = raw_syscall(SYS_pipe2, as_long(ends), O_CLOEXEC); result < 0) return result;
-  *pipe = {.reader = ends[0], .writer = ends[1]};
-  constexpr long kOutOfTheWay = 900;
-  if (const long moved = fcntl_call(ends[1], F_DUPFD_CLOEXEC, kOutOfTheWay); moved >= 0) {
-    sys::close(ends[1]);
-    pipe->writer = static_cast<int>(moved);
-  }
-  fcntl_call(pipe->writer, F_SETFL, O_WRONLY | O_NONBLOCK);
-  if ((flags & O_CLOEXEC) == 0) fcntl_call(pipe->reader, F_SETFD, 0);
-  if ((flags & O_NONBLOCK) != 0) fcntl_call(pipe->reader, F_SETFL, O_NONBLOCK);
-  return 0;
-}
-
-Instance* free_instance() noexcept {
-  for (Instance& instance : instances)
-    if (!instance.used.load()) return &instance;
-  return nullptr;
-}
-
-int open_instance(int flags) noexcept {
-  if ((flags & ~(O_CLOEXEC | O_NONBLOCK | USERFAULT_USER_MODE_ONLY)) != 0) return -EINVAL;
-  SignalsBlocked blocked;
-  Locked locked(opening);
-  if (const long result = prepare(); result < 0) return static_cast<int>(result);
-  Instance* instance = free_instance();
-  if (instance == nullptr) return -EMFILE;
-  Pipe pipe;
-  if (const long result = make_pipe(flags, &pipe); result < 0) return static_cast<int>(result);
-  struct stat status;
-  raw_syscall(SYS_newfstatat, pipe.reader, as_long(""), as_long(&status), AT_EMPTY_PATH);
-  instance->pipe_inode = status.st_ino;
-  instance->doorbell = pipe.writer;
-  instance->reader = pipe.reader;
-  instance->user_mode_only = (flags & USERFAULT_USER_MODE_ONLY) != 0;
-  instance->enabled.store(false);
-  instance->features = 0;
-  instance->bell_rung.store(false);
-  instance->in_thread.store(nullptr);
-  instance->changing.store(0);
-  instance->foreign = false;
-  instance->used.store(true, std::memory_order_release);
-  instances_used.fetch_add(1, std::memory_order_release);
-  return pipe.reader;
-}
-
-// Whether any read end of the pipe is open anywhere: its write end reports POLLERR when none is.
-bool has_readers(const Instance& instance) noexcept {
-  pollfd entry{.fd = instance.doorbell, .events = 0, .revents = 0};
-  const timespec now{};
-  raw_syscall(SYS_ppoll, as_long(&entry), 1, as_long(&now), 0, 8);
-  return (entry.revents & POLLERR) == 0;
-}
-
-void end_instance(Instance& instance) noexcept {
-  unregister_all(instance);
-  SignalsBlocked blocked;
-  Locked locked(opening);
-  if (!instance.used.load()) return;
-  instance.used.store(false);
-  release_all(instance);
-  sys::close(instance.doorbell);
-  instance.doorbell = -1;
-  instances_used.fetch_sub(1);
-}
 
 ssize_t deliver(const userfault_msg* messages, std::size_t count, char* buffer) noexcept {
   const std::size_t bytes = count * sizeof(userfault_msg);
@@ -183,35 +75,36 @@ class UserEngine final : public Engine {
  public:
   const char* name() const noexcept override { return "user"; }
   int open(int flags) noexcept override { return open_instance(flags); }
-  bool owns(int fd) const noexcept override { return find(fd) != nullptr; }
+  bool owns(int fd) const noexcept override { return find_instance(fd) != nullptr || is_marked(fd); }
 
   int operate(int fd, unsigned long request, void* argument) noexcept override {
-    Instance* instance = find(fd);
-    return instance != nullptr ? user::operate(*instance, request, argument) : -EBADF;
+    Instance* instance = find_instance(fd);
+    if (instance != nullptr) return user::operate(*instance, request, argument);
+    return is_marked(fd) ? foreign::operate(fd, request, argument) : -EBADF;
   }
 
   ssize_t read(int fd, void* buffer, std::size_t bytes) noexcept override {
-    Instance* instance = find(fd);
-    if (instance == nullptr) return -EBADF;
+    Instance* instance = find_instance(fd);
+    if (instance == nullptr) return is_marked(fd) ? foreign::read(fd, static_cast<char*>(buffer), bytes) : -EBADF;
     if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
     return read_messages(*instance, fd, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
   }
 
   // userfaultfd_poll(): before the handshake, and on a descriptor that blocks, POLLERR.
   short poll_events(int fd, short, short reported) noexcept override {
-    const Instance* instance = find(fd);
-    if (instance == nullptr) return reported;
+    const Instance* instance = find_instance(fd);
+    if (instance == nullptr) return is_marked(fd) ? foreign::poll_events(fd, reported) : reported;
     return !instance->enabled.load() || is_blocking(fd) ? static_cast<short>(POLLERR) : reported;
   }
 
   int close(int fd) noexcept override {
-    Instance* instance = find(fd);
+    Instance* instance = find_instance(fd);
     if (instance != nullptr) {
       SignalsBlocked blocked;
       forget_reader(*instance, fd);
     }
     const long result = sys::close(fd);
-    if (instance != nullptr && !has_readers(*instance)) end_instance(*instance);
+    if (instance != nullptr) end_if_closed(*instance);
     return static_cast<int>(result);
   }
 
@@ -234,8 +127,9 @@ class UserEngine final : public Engine {
   long scan(userfault_scan* scan) noexcept override { return user::scan(scan); }
 
   int set_in_thread(int fd, InThreadHandler handler, void* context) noexcept override {
-    Instance* instance = find(fd);
-    if (instance == nullptr) return -EBADF;
+    Instance* instance = find_instance(fd);
+    // The threads that would run it are another process's.
+    if (instance == nullptr) return is_marked(fd) ? -EINVAL : -EBADF;
     if (!instance->enabled.load()) return -EINVAL;
     sigsafe::invoke_in_thread.store(invoke_keeping_errno);
     instance->in_thread.store(nullptr);
@@ -252,15 +146,13 @@ Engine& instance() noexcept {
   return engine;
 }
 
-bool is_blocking(int fd) noexcept { return (fcntl_call(fd, F_GETFL) & O_NONBLOCK) == 0; }
-
 ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept {
-  Instance* instance = find(fd);
-  if (instance == nullptr) return -EBADF;
+  Instance* instance = find_instance(fd);
+  if (instance == nullptr) return is_marked(fd) ? foreign::read_now(fd, static_cast<char*>(buffer), bytes) : -EBADF;
   if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
   return read_available(*instance, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
 }
 
-bool is_active() noexcept { return instances_used.load() != 0 || space.begin() != space.end(); }
+bool is_active() noexcept { return has_instances() || space.begin() != space.end(); }
 
 }  // namespace userfault::engine::user

@@ -34,7 +34,8 @@ std::vector<std::string> selected_ids(const Test& test, const Options& options) 
 struct Tally {
   std::size_t passed = 0;
   std::string failures;
-  std::string skips;
+  // The names of the tests by the reason they gave.
+  std::map<std::string, std::string> skips;
 };
 
 using Key = std::pair<std::size_t, Backing>;  // the id's place in the specification, so that the map is in order
@@ -45,9 +46,16 @@ void add(Tally& tally, const Test& test, const Verdict& verdict) {
     ++tally.passed;
     return;
   }
-  std::string& list = verdict.status == Status::kFail ? tally.failures : tally.skips;
-  if (!list.empty()) list += " | ";
-  list += test.name + ": " + verdict.reason;
+  const bool failed = verdict.status == Status::kFail;
+  std::string& list = failed ? tally.failures : tally.skips[verdict.reason];
+  if (!list.empty()) list += failed ? " | " : ", ";
+  list += failed ? test.name + ": " + verdict.reason : test.name;
+}
+
+std::string skipped_tests(const Tally& tally) {
+  std::string text;
+  for (const auto& [reason, names] : tally.skips) text += (text.empty() ? "" : " | ") + names + ": " + reason;
+  return text;
 }
 
 Result result_of(const Key& key, const Tally& tally) {
@@ -56,9 +64,9 @@ Result result_of(const Key& key, const Tally& tally) {
     result.status = Status::kFail;
     result.reason = tally.failures;
   } else if (!tally.skips.empty()) {
-    result.status = Status::kSkip;
-    result.reason = tally.skips;
-    if (tally.passed > 0) result.reason += " (" + std::to_string(tally.passed) + " other tests of it passed)";
+    // Shown by the tests that ran; the reader is told of those that could not.
+    result.status = tally.passed > 0 ? Status::kPass : Status::kSkip;
+    result.reason = (tally.passed > 0 ? "without " : "") + skipped_tests(tally);
   }
   return result;
 }

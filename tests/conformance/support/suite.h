@@ -18,7 +18,8 @@ enum class Status { kPass, kFail, kSkip };
 
 [[nodiscard]] const char* name_of(Status status);
 
-// What became of one requirement on one backing: pass only when every test of it ran and passed.
+// What became of one requirement on one backing: fail when any test of it failed, else pass when any
+// passed (the reason then names those that could not run), else skip.
 struct Result {
   std::string id;
   std::string backing;

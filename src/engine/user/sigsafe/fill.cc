@@ -266,7 +266,13 @@ bool one_mapping(const Area& area, const Area& next) noexcept {
          area.extent->offset_of(area.first + area.pages()) == next.extent->offset_of(next.first);
 }
 
-// -ENOENT unless [start, start + length) is one registered mapping. Under the lock.
+// Waits, without the lock, until the source can be read; false when it never will be.
+bool bring_source(const FillRequest& request, std::size_t done) noexcept {
+  return request.fill == Fill::kCopy && touch(reinterpret_cast<const void*>(request.source + done));
+}
+
+}  // namespace
+
 long check_mapping(std::uintptr_t start, std::size_t length) noexcept {
   const Area* area = space.find(start);
   if (area == nullptr || area->instance == nullptr) return -ENOENT;
@@ -277,13 +283,6 @@ long check_mapping(std::uintptr_t start, std::size_t length) noexcept {
   }
   return 0;
 }
-
-// Waits, without the lock, until the source can be read; false when it never will be.
-bool bring_source(const FillRequest& request, std::size_t done) noexcept {
-  return request.fill == Fill::kCopy && touch(reinterpret_cast<const void*>(request.source + done));
-}
-
-}  // namespace
 
 long fill(Instance& instance, const FillRequest& request) noexcept {
   std::size_t done = 0;

@@ -25,6 +25,9 @@ struct FillRequest {
 // -EEXIST, -EFAULT, -ENOMEM as in ioctl_userfaultfd(2). -EAGAIN: a layout change is under way.
 [[nodiscard]] long fill(Instance& instance, const FillRequest& request) noexcept;
 
+// -ENOENT unless [start, start + length) is one registered mapping. Under Space::lock.
+[[nodiscard]] long check_mapping(std::uintptr_t start, std::size_t length) noexcept;
+
 // 0, -ENOENT, -EINVAL (huge pages cut), -ENOMEM, -EAGAIN.
 [[nodiscard]] long write_protect(Instance& instance, std::uintptr_t start, std::size_t length, bool protect) noexcept;
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/user/sigsafe/instance.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <cerrno>
@@ -60,8 +62,39 @@ bool ring(int doorbell) noexcept {
   return wrote == 1;
 }
 
-// Under the instance's lock, signals blocked: makes the byte in the pipe say whether something can be read that no
-// blocked reader is about to take.
+bool leads_to(int fd, std::uint64_t inode) noexcept {
+  struct stat status;
+  return fd >= 0 && raw_syscall(SYS_newfstatat, fd, as_long(""), as_long(&status), 0x1000 /* AT_EMPTY_PATH */) == 0 &&
+         status.st_ino == inode;
+}
+
+// Takes the byte out of the pipe. The read end whose number we know may be closed and the number
+// something else's by now, and when only other processes have one there is none here at all; then
+// the pipe is opened anew for a moment, which the write end allows (proc(5), /proc/pid/fd).
+void drain(Instance& instance) noexcept {
+  int reader = instance.reader;
+  const bool known = leads_to(reader, instance.pipe_inode);
+  if (!known) {
+    char path[32] = "/proc/self/fd/";
+    char* at = path + 14;
+    int divisor = 1;
+    while (instance.doorbell / divisor >= 10) divisor *= 10;
+    for (; divisor > 0; divisor /= 10) *at++ = static_cast<char>('0' + instance.doorbell / divisor % 10);
+    reader = static_cast<int>(sys::openat(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    if (reader < 0) return;
+  }
+  // Nothing keeps the program from reading the byte with a read(2) of its own, so this must not
+  // block whatever the descriptor's flags are.
+  char byte;
+  const iovec target{&byte, 1};
+  constexpr int kNoWait = 8;  // RWF_NOWAIT
+  const long got = raw_syscall(SYS_preadv2, reader, as_long(&target), 1, -1, -1, kNoWait);
+  if (got == -EOPNOTSUPP || got == -ENOSYS) sys::read(reader, &byte, 1);
+  if (!known) sys::close(reader);
+}
+
+// Under the instance's lock, signals blocked: makes the byte in the pipe say whether something can be
+// read that no blocked reader is about to take.
 void set_doorbell(Instance& instance) noexcept {
   const std::size_t readable = instance.pending.count + (instance.events != nullptr ? 1 : 0);
   const bool wanted = readable > instance.readers.load(std::memory_order_relaxed);
@@ -70,15 +103,7 @@ void set_doorbell(Instance& instance) noexcept {
     if (ring(instance.doorbell)) instance.bell_rung.store(true, std::memory_order_relaxed);
     return;
   }
-  // Its number was closed; another one that shows the pipe takes the byte when it is used next.
-  if (instance.reader < 0) return;
-  // Nothing keeps the program from reading the byte with a read(2) of its own, so this must not
-  // block whatever the descriptor's flags are.
-  char byte;
-  const iovec target{&byte, 1};
-  constexpr int kNoWait = 8;  // RWF_NOWAIT
-  const long got = raw_syscall(SYS_preadv2, instance.reader, as_long(&target), 1, -1, -1, kNoWait);
-  if (got == -EOPNOTSUPP || got == -ENOSYS) sys::read(instance.reader, &byte, 1);
+  drain(instance);
   instance.bell_rung.store(false, std::memory_order_relaxed);
 }
 
@@ -238,7 +263,10 @@ bool raise_and_wait(Instance& instance, Event& event) noexcept {
   {
     SignalsBlocked blocked;
     Locked locked(instance.lock);
-    if (!instance.used.load()) return false;
+    if (!instance.used.load()) {
+      if (event.passed_fd >= 0) sys::close(event.passed_fd);
+      return false;
+    }
     event.next = nullptr;
     (instance.last_event != nullptr ? instance.last_event->next : instance.events) = &event;
     instance.last_event = &event;
@@ -258,16 +286,23 @@ std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t c
     instance.delivered.append(waiter);
     into[taken++] = message_of(instance, {waiter->address, waiter->exact, waiter->flags}, waiter->tid);
   }
-  while (taken < count && instance.events != nullptr) {
-    Event* event = instance.events;
-    instance.events = event->next;
-    if (instance.events == nullptr) instance.last_event = nullptr;
-    into[taken++] = event->message;
+  Event* const first = taken < count ? instance.events : nullptr;
+  Event* last = nullptr;
+  for (; taken < count && instance.events != nullptr; instance.events = last->next) {
+    last = instance.events;
+    if (last->passed_fd >= 0) last->message.arg.fork.ufd = static_cast<std::uint32_t>(last->passed_fd);
+    into[taken++] = last->message;
+  }
+  if (instance.events == nullptr) instance.last_event = nullptr;
+  set_doorbell(instance);
+  // Only now: whoever raised an event must not find the descriptor readable because of it.
+  for (Event* event = first; event != nullptr;) {
+    Event* const next = event == last ? nullptr : event->next;
     // After this the event's stack is its thread's again.
     event->done.store(1, std::memory_order_release);
     sys::futex_wake(&event->done, 1);
+    event = next;
   }
-  set_doorbell(instance);
   return taken;
 }
 
@@ -323,6 +358,12 @@ long prepare_waiters() noexcept {
 }
 
 void reset_waiters() noexcept {
+  const std::uint32_t used = waiters_used.load() < kMaxWaiters ? waiters_used.load() : kMaxWaiters;
+  for (std::uint32_t i = 0; i < used; ++i) {
+    // The thread that forks may do so in a handler on top of its own wait, to which it returns.
+    waiters[i].ticket.store(0);
+    waiters[i].queued = false;
+  }
   waiters_used.store(0);
   waiters_free.store(0);
 }

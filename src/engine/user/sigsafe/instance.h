@@ -58,9 +58,10 @@ using FaultFunction = int (*)(void* context, int fd, const userfault_msg* fault)
 struct Instance {
   Mutex lock;
   std::atomic<bool> used{false};
-  bool foreign = false;         // another process owns the memory; talk to its agent
   std::uint64_t pipe_inode = 0;
-  int doorbell = -1;            // the write end; -1 when foreign
+  int doorbell = -1;            // the write end
+  int listener = -1;            // where other processes find our agent; -1: they cannot
+  int open_flags = 0;           // O_CLOEXEC, O_NONBLOCK as it was opened: a child's has the same
   std::atomic<int> reader{-1};  // a number of the read end in this process; -1 while none is known
   bool user_mode_only = false;
   std::atomic<bool> enabled{false};

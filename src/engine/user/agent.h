@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent: one thread of the process that owns the memory, which other processes' operations go
+// through, and which notices when the last read end of a doorbell is closed behind our back.
+#pragma once
+
+#include "engine/user/sigsafe/instance.h"
+
+namespace userfault::engine::user::agent {
+
+// All under `opening`, or alone in the child of a fork.
+
+// Makes the instance reachable; starts the thread if it is not running. What cannot be had (sockets,
+// a thread) is done without: then other processes get ESRCH.
+void serve(sigsafe::Instance& instance) noexcept;
+void forget(sigsafe::Instance& instance) noexcept;
+// In the child of a fork: the thread and everybody it talked to are the parent's.
+void forget_all() noexcept;
+[[nodiscard]] bool is_running() noexcept;
+
+}  // namespace userfault::engine::user::agent
