@@ -33,6 +33,9 @@ enum userfault_engine {
  * A new descriptor. `flags`: O_CLOEXEC, O_NONBLOCK, USERFAULT_USER_MODE_ONLY; another bit: EINVAL.
  * The kernel engine tries userfaultfd(2), then /dev/userfaultfd. EPERM, EACCES, ENOSYS: refused
  * (`userfault doctor` says by whom); EMFILE, ENFILE, ENOMEM.
+ *
+ * USERFAULT_FEATURE_EVENT_FORK needs CAP_SYS_PTRACE on both engines. On the user engine, where it
+ * guards nothing, USERFAULT_EVENT_FORK=unprivileged in the environment lifts that.
  */
 USERFAULT_EXPORT int userfault_open(enum userfault_engine engine, int flags);
 /* Which engine a descriptor belongs to; EBADF when it is none. */
