@@ -26,6 +26,10 @@ bool is_general(unsigned long request) noexcept {
   return request == FIOCLEX || request == FIONCLEX || request == FIONBIO || request == FIOASYNC;
 }
 
+// Another process's descriptor may come in ways that nobody notices (SCM_RIGHTS, exec), but its first
+// use is most likely one of these.
+bool is_about_userfault(unsigned long request) noexcept { return ((request >> 8) & 0xff) == 0xaa; }
+
 // Directory entries of /proc/self/fd, without opendir(3), which allocates.
 struct Entry {
   std::uint64_t inode;
@@ -104,6 +108,7 @@ USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
     return finish(open_userfaultfd(static_cast<int>(reinterpret_cast<long>(argument))));
   if (request == USERFAULT_PAGEMAP_SCAN && active() && is_own_pagemap(fd))
     return static_cast<int>(finish(user_engine().scan(static_cast<userfault_scan*>(argument))));
-  if (!is_general(request) && is_ours(fd)) return finish(user_engine().operate(fd, request, argument));
+  if (!is_general(request) && (is_ours(fd) || (is_about_userfault(request) && user_engine().owns(fd))))
+    return finish(user_engine().operate(fd, request, argument));
   return call(next.ioctl, SYS_ioctl, fd, request, argument);
 }

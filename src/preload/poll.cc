@@ -14,7 +14,7 @@ using namespace userfault::preload;
 namespace {
 
 bool any_ours(const pollfd* fds, nfds_t count) noexcept {
-  if (!active()) return false;
+  if (!engine::user::may_have_descriptors()) return false;
   for (nfds_t i = 0; i < count; ++i)
     if (fds[i].fd >= 0 && user_engine().owns(fds[i].fd)) return true;
   return false;

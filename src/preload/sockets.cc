@@ -54,8 +54,26 @@ USERFAULT_PRELOADED ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   return call(next.sendmsg, SYS_sendmsg, fd, message, flags);
 }
 
+namespace {
+
+// Descriptors of other processes arrive here: owns() takes note of one.
+void meet_descriptors(const msghdr& message) noexcept {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(const_cast<msghdr*>(&message), header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    for (std::size_t at = 0; at + sizeof(int) <= header->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
+      int passed = -1;
+      __builtin_memcpy(&passed, CMSG_DATA(header) + at, sizeof passed);
+      static_cast<void>(user_engine().owns(passed));
+    }
+  }
+}
+
+}  // namespace
+
 USERFAULT_PRELOADED ssize_t recvmsg(int fd, msghdr* message, int flags) {
-  if (!active() || message == nullptr) return call(next.recvmsg, SYS_recvmsg, fd, message, flags);
-  touch_all({message->msg_iov, message->msg_iovlen}, Access::kWrite);
-  return call(next.recvmsg, SYS_recvmsg, fd, message, flags);
+  if (active() && message != nullptr) touch_all({message->msg_iov, message->msg_iovlen}, Access::kWrite);
+  const ssize_t got = call(next.recvmsg, SYS_recvmsg, fd, message, flags);
+  if (got >= 0 && message->msg_controllen != 0) meet_descriptors(*message);
+  return got;
 }

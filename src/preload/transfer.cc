@@ -53,8 +53,8 @@ off_t moved(off_t offset, std::size_t done) noexcept { return offset + static_ca
 }  // namespace
 
 USERFAULT_PRELOADED ssize_t read(int fd, void* buffer, size_t bytes) {
-  if (!active()) return call(next.read, SYS_read, fd, buffer, bytes);
   if (is_ours(fd)) return read_messages(fd, buffer, bytes);
+  if (!active()) return call(next.read, SYS_read, fd, buffer, bytes);
   const iovec piece = piece_of(buffer, bytes);
   const ssize_t got = transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
     return call(next.read, SYS_read, fd, behind(buffer, done), bytes - done);
@@ -109,8 +109,8 @@ USERFAULT_ALIAS(pwrite) ssize_t __pwrite64(int fd, const void* buffer, size_t by
 }
 
 USERFAULT_PRELOADED ssize_t readv(int fd, const iovec* pieces, int count) {
+  if (is_valid(count) && is_ours(fd)) return read_messages(fd, pieces, count);
   if (!active() || !is_valid(count)) return call(next.readv, SYS_readv, fd, pieces, count);
-  if (is_ours(fd)) return read_messages(fd, pieces, count);
   return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);
     return call(next.readv, SYS_readv, fd, rest.data(), rest.count());

@@ -38,6 +38,8 @@ constexpr int kGetSignal = 11;
 
 constinit std::atomic<int> instances_used{0};
 constinit std::atomic<bool> prepared{false};
+// Stands for itself: whoever sees it late asks one number less.
+constinit std::atomic<bool> marked_was_met{false};
 
 long fcntl_call(int fd, int command, long argument = 0) noexcept {
   return raw_syscall(SYS_fcntl, fd, command, argument);
@@ -117,7 +119,9 @@ bool is_blocking(int fd) noexcept { return (fcntl_call(fd, F_GETFL) & O_NONBLOCK
 
 bool is_marked(int fd) noexcept {
   if (fd < 0 || fcntl_call(fd, kGetSignal) != kMark || fifo_inode(fd) == 0) return false;
-  return (fcntl_call(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+  if ((fcntl_call(fd, F_GETFL) & O_ACCMODE) != O_RDONLY) return false;
+  marked_was_met.store(true, std::memory_order_relaxed);
+  return true;
 }
 
 Instance* find_instance(int fd) noexcept {
@@ -167,6 +171,7 @@ void end_if_closed(Instance& instance) noexcept {
 }
 
 bool was_used() noexcept { return prepared.load(); }
+bool met_foreign() noexcept { return marked_was_met.load(std::memory_order_relaxed); }
 bool has_instances() noexcept { return instances_used.load(std::memory_order_acquire) != 0; }
 
 namespace {

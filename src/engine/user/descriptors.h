@@ -34,6 +34,8 @@ void end_if_closed(sigsafe::Instance& instance) noexcept;
 // Whether an instance was ever opened in this process or in one that it was forked from.
 [[nodiscard]] bool was_used() noexcept;
 [[nodiscard]] bool has_instances() noexcept;
+// Whether is_marked ever said yes.
+[[nodiscard]] bool met_foreign() noexcept;
 
 // ---- for fork.cc; `opening` is held ----
 

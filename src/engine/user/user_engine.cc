@@ -153,6 +153,7 @@ ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept {
   return read_available(*instance, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
 }
 
+bool may_have_descriptors() noexcept { return was_used() || met_foreign(); }
 bool is_active() noexcept { return has_instances() || space.begin() != space.end(); }
 
 }  // namespace userfault::engine::user

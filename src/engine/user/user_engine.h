@@ -11,6 +11,9 @@ namespace userfault::engine::user {
 // has its own way to wait, which is that the descriptor polls readable.
 [[nodiscard]] ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept;
 [[nodiscard]] bool is_blocking(int fd) noexcept;
+// Whether a number may be a descriptor of this engine at all: one was opened in this process or in one
+// that it was forked from, or another process's was met here (owns() said so once).
+[[nodiscard]] bool may_have_descriptors() noexcept;
 // Whether a descriptor or a piece of its memory is left anywhere in this process.
 [[nodiscard]] bool is_active() noexcept;
 
