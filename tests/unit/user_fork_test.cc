@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // fork(2) of a process whose memory the user engine serves (FEAT-01, REAL-23, REAL-25, REAL-41).
 #include <spawn.h>
+#include <sys/syscall.h>
 
 #include <atomic>
 #include <string>
@@ -273,6 +274,22 @@ TEST(UserFork, VforkAndSpawnShareTheMemory) {
   EXPECT_EQ(served.content(0), Content::kPattern);
   EXPECT_EQ(served.copy(1), 0);
   EXPECT_FALSE(wait_readable(served.fd, 0)) << "no event";
+}
+
+// A copy made past libc gets nothing rather than something wrong, and does not wait for nobody.
+TEST(UserFork, ARawCopyFailsClosed) {
+  const Served served(4);
+  ASSERT_EQ(served.copy(0), 0);
+  for (const std::size_t page : {0, 1}) {
+    const auto child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+    if (child == 0) {
+      ::alarm(20);
+      ::_exit(*const_cast<volatile char*>(served.page(page)));
+    }
+    EXPECT_EQ(status_of(child), 1000 + SIGSEGV) << "page " << page;
+  }
+  EXPECT_EQ(served.content(0), Content::kPattern);
+  EXPECT_FALSE(wait_readable(served.fd, 0));
 }
 
 // This test runs twice: the second time in the program that was executed.

@@ -250,7 +250,7 @@ void on_segv(int signal, siginfo_t* info, void* context) {
   std::uintptr_t resume = 0;
   const FaultPlace place = place_of(instruction_of(machine), &resume);
   if (place == FaultPlace::kGuardedCopy) return set_instruction(machine, resume);
-  if (!from_kernel(info)) return chain(signal, info, context);
+  if (!from_kernel(info) || !is_own_process()) return chain(signal, info, context);
 
   const Access access{.address = reinterpret_cast<std::uintptr_t>(info->si_addr),
                       .write = was_write(machine),

@@ -348,12 +348,33 @@ void release_all(Instance& instance) noexcept {
   sys::futex_wake(&instance.arrivals, INT32_MAX);
 }
 
+namespace {
+
+// A word that reads as zero in every child (MADV_WIPEONFORK, Linux 4.14; without it, as one).
+constinit std::uint32_t* own_process = nullptr;
+
+void mark_own_process() noexcept {
+  constexpr int kWipeOnFork = 18;
+  if (own_process == nullptr) {
+    const long at = sys::mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at < 0 && at > -4096) return;
+    sys::madvise(static_cast<std::uintptr_t>(at), 4096, kWipeOnFork);
+    own_process = reinterpret_cast<std::uint32_t*>(at);
+  }
+  *own_process = 1;
+}
+
+}  // namespace
+
+bool is_own_process() noexcept { return own_process == nullptr || *own_process != 0; }
+
 long prepare_waiters() noexcept {
   if (waiters != nullptr) return 0;
   const long at = sys::mmap(0, kMaxWaiters * sizeof(Waiter), PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at < 0 && at > -4096) return at;
   waiters = reinterpret_cast<Waiter*>(at);
+  mark_own_process();
   return 0;
 }
 
@@ -366,6 +387,7 @@ void reset_waiters() noexcept {
   }
   waiters_used.store(0);
   waiters_free.store(0);
+  mark_own_process();
 }
 
 void note_processors() noexcept {
