@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// abi.h against the header of this system, for every name that it has: Debian 12's is Linux 6.1's,
-// so what is newer is guarded name by name and stands as a number in abi_values_test.cc anyway. The
-// test at the end reads the header's own list of names, so that none can be forgotten here.
+// abi.h against the header of this system, for every name that it has: Debian 12's is Linux 6.1's
+// (REAL-28), so what is newer is guarded name by name and stands as a number in abi_values_test.cc
+// anyway. The test at the end reads the header's own list of names, so that none is forgotten here.
 #include <gtest/gtest.h>
 #include <linux/fs.h>
 #include <linux/userfaultfd.h>
