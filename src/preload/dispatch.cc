@@ -91,8 +91,8 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
                               static_cast<int>(e), f));
     case SYS_munmap: return __real_munmap(pointer<void>(a), static_cast<size_t>(b));
     case SYS_mremap:
-      return argument_of(__real_mremap(pointer<void>(a), static_cast<size_t>(b), static_cast<size_t>(c), static_cast<int>(d),
-                                pointer<void>(e)));
+      return argument_of(__real_mremap(pointer<void>(a), static_cast<size_t>(b), static_cast<size_t>(c),
+                                       static_cast<int>(d), pointer<void>(e)));
     case SYS_madvise: return __real_madvise(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
     case SYS_mprotect: return __real_mprotect(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
     case SYS_rt_sigaction:

@@ -61,8 +61,9 @@ ssize_t transferred(int fd, std::span<const iovec> buffers, Access access, Call 
     const ssize_t got = transfer(done);
     if (!active()) return got;
     if (got > 0) done += static_cast<std::size_t>(got);
-    const bool stopped = got > 0 ? stopped_at_closed(buffers, done, access) && (access == Access::kRead || fills_buffers(fd))
-                                 : got < 0 && errno == EFAULT;
+    const bool stopped =
+        got > 0 ? stopped_at_closed(buffers, done, access) && (access == Access::kRead || fills_buffers(fd))
+                : got < 0 && errno == EFAULT;
     if (stopped && touch_next(buffers, done, access)) continue;
     if (done > 0) return static_cast<ssize_t>(done);
     if (stopped) errno = EFAULT;

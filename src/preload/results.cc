@@ -11,7 +11,8 @@ using namespace userfault::preload;
 
 USERFAULT_PRELOADED int stat(const char* path, struct stat* status) noexcept {
   return repaired(Access::kWrite, status, sizeof *status, [=] {
-    return next.stat != nullptr ? next.stat(path, status) : call(next.fstatat, SYS_newfstatat, AT_FDCWD, path, status, 0);
+    return next.stat != nullptr ? next.stat(path, status)
+                                : call(next.fstatat, SYS_newfstatat, AT_FDCWD, path, status, 0);
   });
 }
 extern "C" USERFAULT_ALIAS(stat) int stat64(const char* path, struct stat64* status) noexcept;

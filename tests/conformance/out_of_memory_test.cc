@@ -21,7 +21,8 @@ namespace {
 void write_map(const char* path, const std::string& text) {
   const int file = ::open(path, O_WRONLY | O_CLOEXEC);
   const bool written = file >= 0 && ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  if (!written) throw Skip(std::string("a small tmpfs needs root or a mapped user: ") + path + ": " + std::strerror(errno));
+  if (!written)
+    throw Skip(std::string("a small tmpfs needs root or a mapped user: ") + path + ": " + std::strerror(errno));
   ::close(file);
 }
 

@@ -37,7 +37,8 @@ bool Served::protect(std::size_t first, std::size_t count) const {
 }
 
 void Served::serve() {
-  std::array<pollfd, 2> fds{{{.fd = fd_, .events = POLLIN, .revents = 0}, {.fd = stop_[0], .events = POLLIN, .revents = 0}}};
+  std::array<pollfd, 2> fds{
+      {{.fd = fd_, .events = POLLIN, .revents = 0}, {.fd = stop_[0], .events = POLLIN, .revents = 0}}};
   while (::poll(fds.data(), fds.size(), -1) >= 0 || errno == EINTR) {
     if (fds[1].revents != 0) return;
     uffd_msg message;

@@ -151,7 +151,8 @@ bool is_cached(const Extent& extent, std::size_t page_index) noexcept {
   unsigned char resident = 0;
   // For shared memory mincore looks into the page cache, whatever this mapping's page table has
   // (mm/mincore.c, since 2.6.20); for hugetlb it knows the page table alone.
-  if (extent.alias != 0 && sys::mincore(extent.alias_of(page_index), 4096, &resident) == 0 && (resident & 1) != 0) return true;
+  if (extent.alias != 0 && sys::mincore(extent.alias_of(page_index), 4096, &resident) == 0 && (resident & 1) != 0)
+    return true;
   return extent.huge() && huge_page_has_content(extent, page_index);
 }
 
