@@ -3,7 +3,11 @@
 // has not had UFFDIO_API. The doorbell behind the number cannot say that by itself, so what the
 // kernel reports is mended, once before waiting and once after. epoll sees only the doorbell
 // (docs/divergences.md).
+#include <time.h>
+
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 
 #include "preload/masks.h"
 #include "preload/next.h"
@@ -35,21 +39,42 @@ int poll_next(pollfd* fds, nfds_t count, int timeout) noexcept {
   return call(next.poll, SYS_poll, fds, count, timeout);
 }
 
-// `wait` is the call with the program's own timeout.
+constexpr std::int64_t kForEver = -1;
+
+std::int64_t now_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+// `wait(remaining)` is the call with a timeout in nanoseconds. What was readable may be gone by the
+// time it is looked at, since a fault that is resolved takes its message along: then it waits on.
 template <typename Wait>
-int poll_mended(pollfd* fds, nfds_t count, Wait wait) {
+int poll_mended(pollfd* fds, nfds_t count, std::int64_t timeout_ns, Wait wait) {
   const int at_once = poll_next(fds, count, 0);
   if (at_once < 0) return at_once;
-  if (const int ready = mend(fds, count); ready > 0) return ready;
-  const int result = wait();
-  return result < 0 ? result : mend(fds, count);
+  if (const int ready = mend(fds, count); ready > 0 || timeout_ns == 0) return ready;
+  const std::int64_t deadline = timeout_ns == kForEver ? 0 : now_ns() + timeout_ns;
+  for (std::int64_t remaining = timeout_ns; remaining == kForEver || remaining > 0;) {
+    if (const int result = wait(remaining); result <= 0) return result;
+    if (const int ready = mend(fds, count); ready > 0) return ready;
+    // A descriptor whose owner has exited reports a hang-up for ever, which a userfaultfd does not
+    // have: a moment in between keeps this from being a busy loop.
+    if (poll_next(nullptr, 0, 1) < 0) return -1;
+    if (timeout_ns != kForEver) remaining = std::max<std::int64_t>(deadline - now_ns(), 0);
+  }
+  return 0;
 }
+
+int to_milliseconds(std::int64_t ns) noexcept { return ns == kForEver ? -1 : static_cast<int>((ns + 999'999) / 1'000'000); }
 
 }  // namespace
 
 USERFAULT_PRELOADED int poll(pollfd* fds, nfds_t count, int timeout) {
   if (!any_ours(fds, count)) return poll_next(fds, count, timeout);
-  return poll_mended(fds, count, [=] { return poll_next(fds, count, timeout); });
+  const std::int64_t timeout_ns = timeout < 0 ? kForEver : std::int64_t{timeout} * 1'000'000;
+  return poll_mended(fds, count, timeout_ns,
+                     [=](std::int64_t remaining) { return poll_next(fds, count, to_milliseconds(remaining)); });
 }
 extern "C" USERFAULT_ALIAS(poll) int __poll(pollfd* fds, nfds_t count, int timeout);
 
@@ -60,8 +85,12 @@ USERFAULT_PRELOADED int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_
 
 USERFAULT_PRELOADED int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
   const RealMask real(mask);
-  const auto wait = [&] { return next.ppoll(fds, count, timeout, real.get()); };
-  return any_ours(fds, count) ? poll_mended(fds, count, wait) : wait();
+  if (!any_ours(fds, count)) return next.ppoll(fds, count, timeout, real.get());
+  const std::int64_t timeout_ns = timeout == nullptr ? kForEver : timeout->tv_sec * 1'000'000'000 + timeout->tv_nsec;
+  return poll_mended(fds, count, timeout_ns, [&](std::int64_t remaining) {
+    const timespec left{.tv_sec = remaining / 1'000'000'000, .tv_nsec = remaining % 1'000'000'000};
+    return next.ppoll(fds, count, remaining == kForEver ? nullptr : &left, real.get());
+  });
 }
 
 USERFAULT_PRELOADED int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
