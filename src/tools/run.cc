@@ -91,6 +91,9 @@ class Run final : public Command {
     // another one all the same, since that one goes on to the next definition of each name.
     append("ASAN_OPTIONS", "verify_asan_link_order=0");
     ::setenv("USERFAULT_ENGINE", engine_.c_str(), 1);
+    // The kernel keeps UFFD_FEATURE_EVENT_FORK for CAP_SYS_PTRACE, because its monitor reaches into
+    // another process. Ours serves one user's processes only, so there is nothing to keep.
+    ::setenv("USERFAULT_EVENT_FORK", "unprivileged", 0);
     if (no_trap_) ::setenv("USERFAULT_TRAP", "0", 1);
     if (log_.empty()) {
       if (verbose_) ::setenv("USERFAULT_LOG", "-", 1);
