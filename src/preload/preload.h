@@ -5,7 +5,7 @@
 // being changed. The way: this library stands before libc in the order of symbols (LD_PRELOAD) and
 // exports the functions below under libc's names. Each translates, calls, and sets errno; what is
 // not about a userfaultfd of the user engine goes to the next library that has the name, with one
-// test of a flag before it. What does not go through libc at all is in trap.h.
+// test of a flag before it. What does not go through libc at all is not seen: docs/preload.md.
 //
 // The contract with the program
 //   - Until the first descriptor of ours is opened nothing is changed but the mark for a blocked
@@ -21,7 +21,7 @@
 //   USERFAULT_ENGINE  auto (the default): the kernel's where it opens with the flags asked for, else
 //                     ours; user: ours; kernel: the kernel's, and this library only watches
 //   USERFAULT_LOG     a file that gets a line for each descriptor opened, or - for standard error
-//   USERFAULT_TRAP    0: no seccomp filter for system calls that bypass libc
+//   USERFAULT_EVENT_FORK  unprivileged: fork events without CAP_SYS_PTRACE (the engine's own)
 //
 // Threads: everything from any thread. No lock is held while the next symbol or the engine runs.
 #pragma once

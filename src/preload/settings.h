@@ -10,7 +10,6 @@ enum class Choice : std::uint8_t { kAutomatic, kUser, kKernel };
 
 struct Settings {
   Choice choice = Choice::kAutomatic;
-  bool trap = true;
   const char* log = nullptr;  // a path, "-" for standard error, null for none
 };
 

@@ -63,7 +63,6 @@ class Run final : public Command {
         ->check(CLI::IsMember({"auto", "user", "kernel"}));
     app.add_flag("--verbose", verbose_, "say on standard error which engine each descriptor got, and why");
     app.add_option("--log", log_, "say it in this file instead");
-    app.add_flag("--no-trap", no_trap_, "do not catch system calls that bypass libc");
     app.add_option("program", words_, "the program and its arguments, after --")->type_name("PROGRAM ARGUMENT...");
   }
 
@@ -94,7 +93,6 @@ class Run final : public Command {
     // The kernel keeps UFFD_FEATURE_EVENT_FORK for CAP_SYS_PTRACE, because its monitor reaches into
     // another process. Ours serves one user's processes only, so there is nothing to keep.
     ::setenv("USERFAULT_EVENT_FORK", "unprivileged", 0);
-    if (no_trap_) ::setenv("USERFAULT_TRAP", "0", 1);
     if (log_.empty()) {
       if (verbose_) ::setenv("USERFAULT_LOG", "-", 1);
       return {};
@@ -127,7 +125,6 @@ class Run final : public Command {
   std::string engine_ = "auto";
   std::string log_;
   bool verbose_ = false;
-  bool no_trap_ = false;
 };
 
 }  // namespace

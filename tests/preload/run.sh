@@ -55,7 +55,7 @@ printed 'a b' -- sh -c 'echo "$@"' sh a b
 printf 'echo plain "$1"\n' >"$scratch/plain"
 chmod +x "$scratch/plain"
 printed 'plain x' -- "$scratch/plain" x
-printed 'user 0' --engine user --no-trap -- sh -c 'echo $USERFAULT_ENGINE $USERFAULT_TRAP'
+printed 'user -' --engine user --verbose -- sh -c 'echo $USERFAULT_ENGINE $USERFAULT_LOG'
 # It follows a shell, and stands before another preload.
 LD_PRELOAD=libm.so.6 printed 'libuserfault-preload.so:libm.so.6' -- sh -c 'echo ${LD_PRELOAD##*/}'
 status=0
