@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
+
+#include "engine/engine.h"
 #include "preload/masks.h"
 #include "preload/next.h"
 #include "preload/settings.h"
@@ -15,3 +18,16 @@ namespace {
 // The engines' interface has pure virtual functions; the runtime that would report a call of one is
 // not linked.
 extern "C" [[noreturn]] void __cxa_pure_virtual() { __builtin_trap(); }
+
+// In-thread handlers on the kernel's engine are for programs that link libuserfault; nothing in this
+// library can set one. Defined here, these keep their implementation, which allocates and needs the
+// C++ runtime, out of the link.
+namespace userfault::engine::kernel {
+
+void note_operation(int, unsigned long, const void*) noexcept {}
+void note_unmapped(std::uintptr_t, std::size_t) noexcept {}
+void note_moved(std::uintptr_t, std::size_t, std::uintptr_t, std::size_t) noexcept {}
+void note_closed(int) noexcept {}
+int set_in_thread_handler(int, InThreadHandler, void*) noexcept { return -ENOSYS; }
+
+}  // namespace userfault::engine::kernel
