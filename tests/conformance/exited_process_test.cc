@@ -50,7 +50,7 @@ CONFORMANCE_TEST(ExitedProcess, FillingIsEsrch, "GEN-08 REAL-15", Backings::kAll
 }
 
 // MOVE takes the caller's own pages, so it refuses another process's memory, alive or not.
-CONFORMANCE_TEST(ExitedProcess, MoveIsNeverBetweenProcesses, "MOVE-01 GEN-08", Backings::kPrivate) {
+CONFORMANCE_TEST(ExitedProcess, MoveIsNeverBetweenProcesses, "MOVE-01 GEN-08 REAL-56", Backings::kPrivate) {
   ctx.require(USERFAULT_FEATURE_MOVE);
   Orphan orphan(ctx, kMissing);
   const Mapping source(ctx, 1);

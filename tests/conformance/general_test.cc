@@ -63,8 +63,8 @@ CONFORMANCE_TEST(General, ArgumentOutOfReach, "GEN-01 GEN-03", Backings::kNone) 
   for (char* address : addresses) EXPECT_EQ(uffd.raw(USERFAULT_IOC_API, address), Fails(EFAULT));
 }
 
-// What can be read but not written to: the operation is done, and cannot say so.
-CONFORMANCE_TEST(General, ArgumentReadOnly, "GEN-01 GEN-04", Backings::kNone) {
+// What can be read but not written to: the operation is done, cannot say so, and wakes nobody.
+CONFORMANCE_TEST(General, ArgumentReadOnly, "GEN-01 GEN-04 REAL-60", Backings::kNone) {
   Mapping map(ctx, 2);
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);
@@ -73,8 +73,12 @@ CONFORMANCE_TEST(General, ArgumentReadOnly, "GEN-01 GEN-04", Backings::kNone) {
       ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   *argument = {map.range(0, 1).start, reinterpret_cast<std::uintptr_t>(source.data()), map.page_size(), 0, 0};
   ::mprotect(argument, 4096, PROT_READ);
+  Faulter faulter = expect_read_faults(uffd, map.page(0));
   EXPECT_EQ(uffd.raw(USERFAULT_IOC_COPY, argument), Fails(EFAULT));
   expect_pattern(map.page(0), map.page_size(), 1);
+  faulter.expect_waiting();
+  EXPECT_EQ(uffd.wake(map.all()), Succeeds());
+  EXPECT_EQ(faulter.join().value, pattern_word(1, 0));
 }
 
 CONFORMANCE_TEST(General, BeforeTheHandshake, "GEN-02 GEN-03", Backings::kNone) {

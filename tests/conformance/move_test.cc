@@ -102,7 +102,7 @@ CONFORMANCE_TEST(Move, PageOfZeros, "MOVE-01", Backings::kPrivate) {
   expect_zero(t.to.page(0), t.to.page_size());
 }
 
-CONFORMANCE_TEST(Move, DestinationOfAnotherOrNone, "MOVE-01 REAL-33", Backings::kPrivate) {
+CONFORMANCE_TEST(Move, DestinationOfAnotherOrNone, "MOVE-01 REAL-33 REAL-56", Backings::kPrivate) {
   const Pair t(ctx, 2);
   const Mapping plain(ctx, 1);
   EXPECT_EQ(t.uffd.move(plain.all(), t.from.page(0)), Fails(EINVAL, -EINVAL));
@@ -111,7 +111,7 @@ CONFORMANCE_TEST(Move, DestinationOfAnotherOrNone, "MOVE-01 REAL-33", Backings::
   expect_pattern(t.from.page(0), t.from.page_size(), 1);
 }
 
-CONFORMANCE_TEST(Move, AddressesThatAreNotMapped, "MOVE-01 GEN-09", Backings::kPrivate) {
+CONFORMANCE_TEST(Move, AddressesThatAreNotMapped, "MOVE-01 GEN-09 REAL-56", Backings::kPrivate) {
   const Pair t(ctx, 4);
   ASSERT_EQ(userfault_munmap(t.from.page(1), t.from.page_size()), 0);
   EXPECT_EQ(t.uffd.move(t.to.range(0, 1), t.from.page(1)), Fails(ENOENT, -ENOENT));
@@ -140,7 +140,7 @@ CONFORMANCE_TEST(Move, ProtectionsMustAgree, "MOVE-01 REAL-33", Backings::kPriva
 }
 
 // A page that a forked child still has cannot be taken away from it.
-CONFORMANCE_TEST(Move, PageSharedWithAChild, "MOVE-01", Backings::kPrivate) {
+CONFORMANCE_TEST(Move, PageSharedWithAChild, "MOVE-01 REAL-56", Backings::kPrivate) {
   const Pair t(ctx, 1);
   ChildProcess child([&](int socket) {
     receive_byte(socket);

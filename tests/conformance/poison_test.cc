@@ -90,7 +90,7 @@ CONFORMANCE_TEST(Poison, PoisonedAlready, "POIS-02 REAL-18", Backings::kAll) {
   expect_poisoned(t.map, 0);
 }
 
-CONFORMANCE_TEST(Poison, CopyHeals, "POIS-01 REAL-18", Backings::kAll) {
+CONFORMANCE_TEST(Poison, CopyHeals, "POIS-01 REAL-18 REAL-59", Backings::kAll) {
   const Registered t(ctx, 1);
   EXPECT_EQ(t.uffd.poison(t.map.all()), Done(t.map.page_size()));
   expect_poisoned(t.map, 0);
@@ -102,21 +102,21 @@ CONFORMANCE_TEST(Poison, CopyHeals, "POIS-01 REAL-18", Backings::kAll) {
 
 // On shared memory ZEROPAGE heals as COPY does; on private memory, where it maps the page of zeros,
 // it does not.
-CONFORMANCE_TEST(Poison, ZeropageHeals, "POIS-01 REAL-18", Backings::kShmem) {
+CONFORMANCE_TEST(Poison, ZeropageHeals, "POIS-01 REAL-18 REAL-59", Backings::kShmem) {
   const Registered t(ctx, 1);
   EXPECT_EQ(t.uffd.poison(t.map.all()), Done(t.map.page_size()));
   EXPECT_EQ(t.uffd.zeropage(t.map.all()), Done(t.map.page_size()));
   expect_zero(t.map.page(0), t.map.page_size());
 }
 
-CONFORMANCE_TEST(Poison, ZeropageDoesNotHealPrivateMemory, "POIS-01 REAL-18", Backings::kPrivate) {
+CONFORMANCE_TEST(Poison, ZeropageDoesNotHealPrivateMemory, "POIS-01 REAL-18 REAL-59", Backings::kPrivate) {
   const Registered t(ctx, 1);
   EXPECT_EQ(t.uffd.poison(t.map.all()), Done(t.map.page_size()));
   EXPECT_EQ(t.uffd.zeropage(t.map.all()), Fails(EEXIST, -EEXIST));
   expect_poisoned(t.map, 0);
 }
 
-CONFORMANCE_TEST(Poison, ContinueHeals, "POIS-01 CONT-01", Backings::kShared) {
+CONFORMANCE_TEST(Poison, ContinueHeals, "POIS-01 CONT-01 REAL-59", Backings::kShared) {
   const Registered t(ctx, 1, kMinor);
   fill_pattern(t.map.alias(0), t.map.page_size(), 1);
   EXPECT_EQ(t.uffd.poison(t.map.all()), Done(t.map.page_size()));
@@ -155,7 +155,7 @@ CONFORMANCE_TEST(Poison, SurvivesUnregister, "REAL-36", Backings::kAll) {
   expect_poisoned(t.map, 0);
 }
 
-CONFORMANCE_TEST(Poison, SurvivesClose, "REAL-36", Backings::kAll) {
+CONFORMANCE_TEST(Poison, SurvivesClose, "REAL-36 REAL-59", Backings::kAll) {
   Mapping map(ctx, 1);
   {
     ctx.require(USERFAULT_FEATURE_POISON);
@@ -198,7 +198,8 @@ CONFORMANCE_TEST(Poison, DestinationNotRegisteredOrNotMapped, "REAL-31 GEN-09", 
 }
 
 // Memory that is marked cannot be marked for something else.
-CONFORMANCE_TEST(Poison, NotOverAProtectionWithoutAPage, "POIS-02 WP-01", Backings::kShmem | Backings::kHugetlb) {
+CONFORMANCE_TEST(Poison, NotOverAProtectionWithoutAPage, "POIS-02 WP-01 REAL-59",
+                 Backings::kShmem | Backings::kHugetlb) {
   const Registered t(ctx, 1, kMissing | kWp);
   EXPECT_EQ(t.uffd.writeprotect(t.map.all(), USERFAULT_WRITEPROTECT_MODE_WP), Succeeds());
   EXPECT_EQ(t.uffd.poison(t.map.all()), Fails(EEXIST, -EEXIST));

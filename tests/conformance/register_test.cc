@@ -27,7 +27,7 @@ CONFORMANCE_TEST(Register, ModesAndTheirOperations, "REG-01 REG-02 REG-03 REG-04
 }
 
 // The words that real-kernel.md gives, for an engine that has all 17 features.
-CONFORMANCE_TEST(Register, MasksInNumbers, "REG-05 REAL-04 REAL-35", Backings::kAll) {
+CONFORMANCE_TEST(Register, MasksInNumbers, "REG-05 REAL-04 REAL-35 REAL-55", Backings::kAll) {
   ctx.require(USERFAULT_FEATURE_ALL);
   struct Expected {
     std::uint64_t modes, small, huge;
@@ -167,7 +167,7 @@ CONFORMANCE_TEST(Register, AgainWithFewerModesKeepsTheOld, "REAL-05", Backings::
 }
 
 // But a mode that is new takes the place of those that were there.
-CONFORMANCE_TEST(Register, AgainWithAnotherModeReplaces, "REAL-05 REG-02", Backings::kAll) {
+CONFORMANCE_TEST(Register, AgainWithAnotherModeReplaces, "REAL-05 REG-02 REAL-54", Backings::kAll) {
   require_modes(ctx, kMissing | kWp);
   Mapping map(ctx, 2);
   Uffd uffd(ctx);

@@ -71,6 +71,37 @@ CONFORMANCE_TEST(Unregister, LiftsWriteProtection, "UNREG-01 WP-02", Backings::k
   expect_writable(uffd, map.page(0), 4);
 }
 
+// Linux wakes only where missing pages are tracked: a writer on a protected page, or a reader of a
+// cached one, sleeps on until somebody WAKEs the range, though nothing tracks it any more. A stand-in
+// may wake them by itself, which nobody can tell from a WAKE that came early.
+CONFORMANCE_TEST(Unregister, WritersWhoWait, "UNREG-01 REAL-52", Backings::kAll) {
+  require_modes(ctx, kWp);
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  fill_pattern(map.page(0), map.page_size(), 2);
+  uffd.must_register(map.all(), kWp);
+  EXPECT_EQ(uffd.writeprotect(map.all(), USERFAULT_WRITEPROTECT_MODE_WP), Succeeds());
+  Faulter writer = expect_write_faults(uffd, map.page(0), kFaultWrite | kFaultWp, 3);
+  EXPECT_EQ(uffd.unregister(map.all()), Succeeds());
+  if (!ctx.stand_in) writer.expect_waiting();
+  EXPECT_EQ(uffd.wake(map.all()), Succeeds());
+  EXPECT_FALSE(writer.join().sigbus);
+  EXPECT_EQ(touch_read(map.page(0)).value, 3u);
+}
+
+CONFORMANCE_TEST(Unregister, MinorFaultsThatWait, "UNREG-01 REAL-52", Backings::kShared) {
+  require_modes(ctx, kMinor);
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  fill_pattern(map.alias(0), map.page_size(), 2);
+  uffd.must_register(map.all(), kMinor);
+  Faulter reader = expect_read_faults(uffd, map.page(0), kFaultMinor);
+  EXPECT_EQ(uffd.unregister(map.all()), Succeeds());
+  if (!ctx.stand_in) reader.expect_waiting();
+  EXPECT_EQ(uffd.wake(map.all()), Succeeds());
+  EXPECT_EQ(reader.join().value, pattern_word(2, 0));
+}
+
 CONFORMANCE_TEST(Unregister, MinorTracking, "UNREG-01", Backings::kShared) {
   require_modes(ctx, kMinor);
   Mapping map(ctx, 1);

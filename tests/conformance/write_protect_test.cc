@@ -112,7 +112,7 @@ CONFORMANCE_TEST(WriteProtect, NotInWpMode, "WP-04", Backings::kAll) {
 
 // The mappings of the range are taken one after the other: those before the one that fails have
 // been protected.
-CONFORMANCE_TEST(WriteProtect, StopsAtAMappingThatIsNotInWpMode, "WP-04", Backings::kAll) {
+CONFORMANCE_TEST(WriteProtect, StopsAtAMappingThatIsNotInWpMode, "WP-04 REAL-57", Backings::kAll) {
   require_modes(ctx, kMissing | kWp);
   Mapping map(ctx, 2);
   Uffd uffd(ctx);
@@ -125,7 +125,7 @@ CONFORMANCE_TEST(WriteProtect, StopsAtAMappingThatIsNotInWpMode, "WP-04", Backin
   EXPECT_FALSE(writer.join().sigbus);
 }
 
-CONFORMANCE_TEST(WriteProtect, SpansMappingsAndHoles, "WP-01", Backings::kAll) {
+CONFORMANCE_TEST(WriteProtect, SpansMappingsAndHoles, "WP-01 REAL-57", Backings::kAll) {
   const Tracked t(ctx, {}, 4);
   ASSERT_EQ(userfault_mprotect(t.map.page(1), t.map.page_size(), PROT_READ), 0);
   ASSERT_EQ(userfault_munmap(t.map.page(2), t.map.page_size()), 0);
@@ -209,7 +209,7 @@ CONFORMANCE_TEST(WriteProtect, GoesWithTheDroppedPage, "REAL-37", Backings::kPri
 }
 
 // Shared memory keeps the page when one view drops it, and that view its protection.
-CONFORMANCE_TEST(WriteProtect, StaysWhenAViewDropsThePage, "REAL-37", Backings::kShared) {
+CONFORMANCE_TEST(WriteProtect, StaysWhenAViewDropsThePage, "REAL-37 REAL-58", Backings::kShared) {
   const Tracked t(ctx);
   EXPECT_EQ(t.uffd.writeprotect(t.map.all(), kProtect), Succeeds());
   ASSERT_EQ(userfault_madvise(t.map.page(0), t.map.size(), MADV_DONTNEED), 0);

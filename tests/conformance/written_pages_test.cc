@@ -94,7 +94,7 @@ CONFORMANCE_TEST(WrittenPages, OnlyInThatModeAndWithTheFeature, "REAL-38 REG-09"
 }
 
 // System V memory is refused otherwise (backing_test.cc).
-CONFORMANCE_TEST(WrittenPages, SystemV, "REAL-38", Backings::kSystemV) {
+CONFORMANCE_TEST(WrittenPages, SystemV, "REAL-38 REAL-53", Backings::kSystemV) {
   const Mapping map(ctx, 3);
   Uffd uffd(ctx, {.features = USERFAULT_FEATURE_WP_ASYNC});
   EXPECT_EQ(uffd.register_range(map.all(), kWp).result, 0);
