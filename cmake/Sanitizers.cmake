@@ -4,6 +4,10 @@ if(USERFAULT_SANITIZE)
   add_link_options(-fsanitize=${USERFAULT_SANITIZE})
   # The libraries have no RTTI, which this one check of UBSan needs of every object that it meets.
   add_compile_options(-fno-sanitize=vptr)
+  # The check of an object's dynamic type reads RTTI, which the libraries are built without.
+  if(USERFAULT_SANITIZE MATCHES "undefined")
+    add_compile_options(-fno-sanitize=vptr)
+  endif()
   # The instrumented code confuses g++'s flow analysis: with it std::regex itself is "maybe
   # uninitialized". GCC's manual says so under -fsanitize=; the other presets keep the warning.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")

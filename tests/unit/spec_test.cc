@@ -62,8 +62,10 @@ TEST(Spec, NoTestNamesAnUnknownId) {
   static const std::regex family("(GEN|API|FEAT|REG|UNREG|COPY|ZERO|WAKE|WP|CONT|POIS|MOVE|MSG|FD|REAL)-.*");
   for (const SourceFile& file : source_files()) {
     if (!file.under("tests/conformance/") || !file.has_extension("_test.cc")) continue;
-    for (const std::string& id : ids_in(file))
-      if (std::regex_match(id, family)) EXPECT_TRUE(ids.contains(id)) << file.path << " names " << id;
+    for (const std::string& id : ids_in(file)) {
+      const bool of_the_specification = std::regex_match(id, family);
+      EXPECT_TRUE(!of_the_specification || ids.contains(id)) << file.path << " names " << id;
+    }
   }
 }
 
