@@ -59,6 +59,7 @@ struct UnderWay {
   bool waits = false;    // the parent waits for the child
   bool frozen = false;
   Pipe ready;            // the child writes one byte when it has its memory
+  Pipe go;               // the parent writes one byte when the fork events were read
   Heir heirs[32];
   std::size_t heir_count = 0;
 };
@@ -89,6 +90,23 @@ bool has_other_threads() noexcept {
   struct stat status;
   if (raw_syscall(SYS_newfstatat, AT_FDCWD, as_long("/proc/self/task"), as_long(&status), 0) < 0) return true;
   return status.st_nlink > (agent::is_running() ? 4U : 3U);
+}
+
+// In the kernel the child does not run before the events were read.
+void make_go_pipe() noexcept {
+  int ends[2];
+  fork_state.go = {};
+  if (fork_state.heir_count > 0 && raw_syscall(SYS_pipe2, as_long(ends), O_CLOEXEC) == 0)
+    fork_state.go = {.reader = ends[0], .writer = ends[1]};
+}
+
+void wait_for_go() noexcept {
+  if (fork_state.go.reader < 0) return;
+  sys::close(fork_state.go.writer);
+  char byte;
+  while (sys::read(fork_state.go.reader, &byte, 1) == -EINTR) {
+  }
+  sys::close(fork_state.go.reader);
 }
 
 void make_ready_pipe() noexcept {
@@ -160,8 +178,10 @@ void before_fork() noexcept {
   fork_state.served = was_used();
   fork_state.copies = fork_state.waits = fork_state.frozen = false;
   fork_state.heir_count = 0;
+  fork_state.go = {};
   if (!fork_state.served) return;
   find_heirs();
+  make_go_pipe();
   fork_state.copies = has_converted_memory();
   if (fork_state.copies || fork_state.heir_count > 0) make_ready_pipe();
   fork_state.frozen = fork_state.copies && has_other_threads();
@@ -176,6 +196,7 @@ void after_fork_in_parent() noexcept {
   Heir heirs[std::size(fork_state.heirs)];
   const std::size_t count = fork_state.heir_count;
   for (std::size_t i = 0; i < count; ++i) heirs[i] = fork_state.heirs[i];
+  const Pipe go = fork_state.go;
   let_go(interrupted);
 
   Events events;
@@ -190,6 +211,11 @@ void after_fork_in_parent() noexcept {
     heirs[i].instance->changing.fetch_sub(1);
   }
   events.deliver();
+  if (go.reader < 0) return;
+  const char byte = 1;
+  sys::write(go.writer, &byte, 1);  // with our read end still open: a child that died costs no SIGPIPE
+  sys::close(go.writer);
+  sys::close(go.reader);
 }
 
 void after_fork_in_child() noexcept {
@@ -210,6 +236,7 @@ void after_fork_in_child() noexcept {
       sys::close(fork_state.ready.writer);
     }
   }
+  wait_for_go();
   sys::swap_signal_mask(fork_state.interrupted);
 }
 
