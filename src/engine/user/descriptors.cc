@@ -57,7 +57,6 @@ long prepare() noexcept {
   if (const long result = install_handlers(); result < 0) return result;
   if (prepared.load()) return 0;
   if (const long result = prepare_waiters(); result < 0) return result;
-  note_processors();
   watch_forks();
   prepared.store(true);
   return 0;

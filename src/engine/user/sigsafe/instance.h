@@ -152,7 +152,5 @@ void reset_waiters() noexcept;
 // False in a copy of the process that was made past us (a raw clone(2)), until reset_waiters() ran:
 // its faults are nobody's, and must not be queued where no monitor looks.
 [[nodiscard]] bool is_own_process() noexcept;
-// More than one processor to run on, so that spinning for a moment can help.
-void note_processors() noexcept;
 
 }  // namespace userfault::sigsafe
