@@ -66,7 +66,9 @@ int poll_mended(pollfd* fds, nfds_t count, std::int64_t timeout_ns, Wait wait) {
   return 0;
 }
 
-int to_milliseconds(std::int64_t ns) noexcept { return ns == kForEver ? -1 : static_cast<int>((ns + 999'999) / 1'000'000); }
+int to_milliseconds(std::int64_t ns) noexcept {
+  return ns == kForEver ? -1 : static_cast<int>((ns + 999'999) / 1'000'000);
+}
 
 }  // namespace
 
