@@ -73,7 +73,8 @@ class Side {
   }
   void copy(std::size_t page, std::size_t count) const {
     std::int64_t done = 0;
-    if (userfault_ioctl_copy(fd_, data_ + page * kPage, source_.data(), count * kPage, 0, &done) != 0 && errno != EEXIST)
+    if (userfault_ioctl_copy(fd_, data_ + page * kPage, source_.data(), count * kPage, 0, &done) != 0 &&
+        errno != EEXIST)
       give_up("UFFDIO_COPY");
   }
   [[nodiscard]] std::size_t pages() const { return pages_; }
@@ -153,13 +154,15 @@ double copy_and_touch(const Side& side) {
 double read_all(const Side& side) {
   std::uint64_t sum = 0;
   const double took = nanoseconds([&] {
-    for (std::size_t at = 0; at < side.pages() * kPage; at += 64) sum += static_cast<volatile const unsigned char*>(static_cast<const void*>(side.data()))[at];
+    for (std::size_t at = 0; at < side.pages() * kPage; at += 64)
+      sum += static_cast<volatile const unsigned char*>(static_cast<const void*>(side.data()))[at];
   });
   return sum == 0 ? took + 1 : took;
 }
 
 void row(const char* question, const Comparison& result, const char* goal) {
-  std::printf("| %s | %.0f ns | %.0f ns | %.2f | %s |\n", question, result.first_ns, result.second_ns, result.ratio, goal);
+  std::printf("| %s | %.0f ns | %.0f ns | %.2f | %s |\n", question, result.first_ns, result.second_ns, result.ratio,
+              goal);
   std::fflush(stdout);
 }
 
@@ -169,7 +172,10 @@ constexpr auto kUser = USERFAULT_ENGINE_USER;
 
 template <typename Measure>
 void pair(const char* question, const char* goal, Plan plan, const Side& kernel, const Side& user, Measure measure) {
-  row(question, compare(plan, [&] { return measure(kernel); }, [&] { return measure(user); }), goal);
+  row(question,
+      compare(
+          plan, [&] { return measure(kernel); }, [&] { return measure(user); }),
+      goal);
 }
 
 void faults() {

@@ -51,7 +51,8 @@ std::size_t status_bytes(const char* name) {
   if (file == nullptr) fail("/proc/self/status: %s", std::strerror(errno));
   char line[256];
   while (std::fgets(line, sizeof line, file) != nullptr)
-    if (std::strncmp(line, name, std::strlen(name)) == 0) kib = std::strtoull(line + std::strlen(name) + 1, nullptr, 10);
+    if (std::strncmp(line, name, std::strlen(name)) == 0)
+      kib = std::strtoull(line + std::strlen(name) + 1, nullptr, 10);
   std::fclose(file);
   return kib * 1024;
 }
@@ -141,8 +142,8 @@ void many_regions(const Options& options) {
   const Uffd uffd(options, O_CLOEXEC | O_NONBLOCK);
   std::vector<char> source(kPage);
   for (std::size_t i = 0; i < kRegions; ++i)
-    if (userfault_ioctl_register(uffd.fd(), memory.page(i * 2 * kPages), kPages * kPage, USERFAULT_REGISTER_MODE_MISSING,
-                                 nullptr) != 0)
+    if (userfault_ioctl_register(uffd.fd(), memory.page(i * 2 * kPages), kPages * kPage,
+                                 USERFAULT_REGISTER_MODE_MISSING, nullptr) != 0)
       fail("UFFDIO_REGISTER of region %zu: %s", i, std::strerror(errno));
   Random random(options.seed);
   for (std::size_t i = 0; i < kRegions; ++i) {
@@ -165,19 +166,22 @@ void limit_of_mappings(const Options& options) {
   std::vector<char> source(kPage);
   for (std::size_t page = 0; page < kPages; ++page) {
     make_page(source.data(), page, 1);
-    if (const int error = uffd.copy(memory, page, source.data(), 1); error != 0) fail("UFFDIO_COPY: %s", std::strerror(error));
+    if (const int error = uffd.copy(memory, page, source.data(), 1); error != 0)
+      fail("UFFDIO_COPY: %s", std::strerror(error));
   }
   // Pages of alternating protection are mappings of their own.
   const std::size_t room = 600;
   const std::size_t fillers = max_map_count() - count_mappings() - room;
-  char* filler = static_cast<char*>(::mmap(nullptr, (fillers + 1) * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  char* filler = static_cast<char*>(
+      ::mmap(nullptr, (fillers + 1) * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   if (filler == MAP_FAILED) fail("mmap: %s", std::strerror(errno));
   for (std::size_t i = 0; i < fillers; i += 2)
     if (::mprotect(filler + i * kPage, kPage, PROT_READ) != 0) fail("mprotect: %s", std::strerror(errno));
   std::vector<bool> is_protected(kPages);
   std::size_t refused = 0;
   for (std::size_t page = 0; page < kPages; page += 2) {
-    const int result = userfault_ioctl_writeprotect(uffd.fd(), memory.page(page), kPage, USERFAULT_WRITEPROTECT_MODE_WP);
+    const int result =
+        userfault_ioctl_writeprotect(uffd.fd(), memory.page(page), kPage, USERFAULT_WRITEPROTECT_MODE_WP);
     if (result != 0 && errno != ENOMEM) fail("UFFDIO_WRITEPROTECT of page %zu: %s", page, std::strerror(errno));
     is_protected[page] = result == 0;
     refused += result == 0 ? 0 : 1;
