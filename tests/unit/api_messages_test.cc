@@ -63,7 +63,6 @@ TEST_P(ApiMessages, WithoutTheFeaturesNoThreadAndTheStartOfThePage) {
 }
 
 TEST_P(ApiMessages, ForkedBringsTheChildsDescriptor) {
-  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "the user engine serves no other process yet";
   if (!available_.has(feature::kEventFork)) GTEST_SKIP() << lacks(feature::kEventFork);
   const auto descriptor = Descriptor::open({.engine = GetParam(), .required = feature::kEventFork});
   if (!descriptor && descriptor.error().code == EPERM) GTEST_SKIP() << descriptor.error().message();

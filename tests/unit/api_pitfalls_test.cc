@@ -238,7 +238,6 @@ TEST_P(ApiPitfalls, RemoveRacingWithCopy) {
 // A monitor in another process reads a fault and dies. Its message died with it; whoever kept a
 // copy of the descriptor wakes the range, the threads fault again, and nobody sees a zero page.
 TEST_P(ApiPitfalls, MonitorDiesAndAnotherTakesOver) {
-  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "the user engine serves no other process yet";
   const auto descriptor = open();
   ASSERT_TRUE(descriptor);
   const auto memory = Region::create(*descriptor, kPage);

@@ -54,7 +54,6 @@ USERFAULT_ON_BOTH_ENGINES(ApiTransport);
 
 // The monitor is a child that gets the descriptor over a socket; what it fills is our memory.
 TEST_P(ApiTransport, MonitorInAnotherProcess) {
-  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "the user engine serves no other process yet";
   Sockets sockets;
   const pid_t monitor = ::fork();
   if (monitor == 0) {

@@ -339,7 +339,6 @@ TEST_P(InThread, RemappedMemoryIsStillServed) {
 
 // The child of a fork has the table but not the registration; the descriptor is the parent's.
 TEST_P(InThread, ChildOfAForkIsNotServed) {
-  if (GetParam() == EngineKind::kUser) GTEST_SKIP() << "the user engine does not mend the child of a fork yet";
   Filler filler;
   const auto descriptor = open_with(filler);
   if (!descriptor) GTEST_SKIP() << lacks(feature::kSigbus);

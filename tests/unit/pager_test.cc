@@ -204,8 +204,6 @@ TEST_P(OnEngine, APageThatIsGoneFromTheFileIsSigbus) {
 }
 
 TEST_P(OnEngine, AChildDoesNotReadZeroes) {
-  if (GetParam() == EngineKind::kUser)
-    GTEST_SKIP() << "the user engine does not follow fork(2) yet: the child waits for ever";
   const auto bytes = random_bytes(4 * kPage, 12);
   const Pager pager = make();
   const Mapping mapping = map(pager, make_memory_store(bytes));

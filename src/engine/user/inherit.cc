@@ -205,6 +205,16 @@ long stay_registered(Area& area, const Area& was) noexcept {
   return result;
 }
 
+// MADV_DONTFORK: there is nothing here, and nothing takes its place.
+void forget_unforked() noexcept {
+  for (std::uintptr_t at = 0;;) {
+    const Area* area = space.lower(at);
+    if (area == space.end()) return;
+    at = area->end;
+    if (area->dont_fork) space.erase(area->start, area->end);
+  }
+}
+
 }  // namespace
 
 bool has_converted_memory() noexcept {
@@ -224,6 +234,7 @@ void thaw_writers() noexcept {
 }
 
 long inherit_memory() noexcept {
+  forget_unforked();
   if (const long result = take_places(); result < 0) return result;
   for (std::uintptr_t at = 0;;) {
     Area* area = space.lower(at);

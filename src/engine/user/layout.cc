@@ -193,6 +193,16 @@ bool keeps_to_itself(int advice) noexcept {
   return advice == MADV_DOFORK || advice == MADV_DONTFORK || advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE;
 }
 
+// MADV_DONTFORK and MADV_DOFORK of served memory are remembered: the child of a fork gets its memory
+// from us (inherit.cc).
+long note_fork_advice(std::uintptr_t start, std::uintptr_t end, bool dont_fork) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(space.lock);
+  if (space.split(start) < 0 || space.split(end) < 0) return -ENOMEM;
+  for (Area* area = space.lower(start); area != space.end() && area->start < end; ++area) area->dont_fork = dont_fork;
+  return 0;
+}
+
 }  // namespace
 
 int munmap(std::uintptr_t start, std::size_t length) noexcept {
@@ -228,6 +238,8 @@ int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
     } else if (!segment.converted || !keeps_to_itself(advice)) {
       result = sys::madvise(at, segment.end - at, advice);
     }
+    if (segment.served && result == 0 && (advice == MADV_DONTFORK || advice == MADV_DOFORK))
+      result = note_fork_advice(at, segment.end, advice == MADV_DONTFORK);
     // A hole is told of in the end and keeps nothing from being done (madvise(2), ENOMEM).
     if (result == -ENOMEM && !segment.served)
       unmapped = -ENOMEM;

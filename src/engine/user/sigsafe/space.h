@@ -85,6 +85,7 @@ struct Area {
   Instance* instance = nullptr;  // null: registered with nobody, but still converted or poisoned
   std::uint32_t modes = 0;       // USERFAULT_REGISTER_MODE_*
   int protection = 0;            // what the program asked for, PROT_*
+  bool dont_fork = false;        // MADV_DONTFORK: a child is to have nothing here
 
   [[nodiscard]] std::size_t page_at(std::uintptr_t address) const noexcept {
     return first + ((address - start) >> extent->page_shift);
