@@ -8,7 +8,7 @@ export CMAKE_C_COMPILER_LAUNCHER ?= $(CCACHE)
 export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
 export JOBS
 
-.PHONY: all help run test test-programs bench stress install release dev asan-ubsan tsan clang clean
+.PHONY: all help run test test-all test-programs bench stress install release dev asan-ubsan tsan clang clean
 # The command is build/bin/userfault, the libraries are in build/lib.
 all:
 	scripts/install-deps.sh
@@ -18,7 +18,8 @@ all:
 help:
 	@echo 'all            build/bin/userfault and build/lib'
 	@echo 'run            the demonstration: a lazy restore of a real core, verified'
-	@echo 'test           release, asan-ubsan, tsan and clang: build and run every test'
+	@echo 'test           build and run every test (what CI runs)'
+	@echo 'test-all       the same in the presets asan-ubsan, tsan and clang, too'
 	@echo 'release, dev, asan-ubsan, tsan, clang'
 	@echo '               build and test that preset alone'
 	@echo 'test-programs  programs of others, unmodified, on the user engine'
@@ -28,6 +29,10 @@ run: all
 	scripts/run.sh
 
 test:
+	scripts/install-deps.sh --test
+	scripts/test.sh release
+
+test-all:
 	scripts/install-deps.sh --test --clang
 	scripts/test.sh release asan-ubsan tsan clang
 

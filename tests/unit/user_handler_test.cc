@@ -250,7 +250,7 @@ TEST(UserHandler, RealCrashStillCrashes) {
   if (child == 0) {
     ::signal(SIGSEGV, SIG_DFL);  // A sanitizer's own handler would be the one that ours chains to.
     const Served region(1);
-    volatile char* nowhere = nullptr;
+    auto* nowhere = static_cast<volatile char*>(mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     *nowhere = 1;
     _exit(0);
   }
