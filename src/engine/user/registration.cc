@@ -116,15 +116,33 @@ long enlist(Instance& instance, std::uintptr_t start, std::uint64_t modes) noexc
   return track_area(start, (after & USERFAULT_REGISTER_MODE_MINOR) != 0);
 }
 
+// All pieces are found before anything is mapped: what we map ourselves (states, aliases) may land in
+// a hole of the range, and must not be taken for memory of the program's. Under the exclusive lock.
+constexpr std::size_t kMostPieces = 1024;
+constinit Piece pieces[kMostPieces];
+
+// The number of pieces, or -ENOMEM when there are more than a registration can hold.
+long collect(std::uintptr_t start, std::uintptr_t end) noexcept {
+  std::size_t count = 0;
+  Piece piece;
+  for (std::uintptr_t at = start; at < end && next_piece(at, end, &piece); at = piece.end) {
+    if (count == kMostPieces) return -ENOMEM;
+    pieces[count++] = piece;
+  }
+  return static_cast<long>(count);
+}
+
 long apply(Instance& instance, std::uintptr_t start, std::uintptr_t end, std::uint64_t modes) noexcept {
   const bool tracked = (modes & kTracking) != 0;
   const bool minor = (modes & USERFAULT_REGISTER_MODE_MINOR) != 0;
-  Piece piece;
-  for (std::uintptr_t at = start; at < end && next_piece(at, end, &piece); at = piece.end) {
-    long result = piece.area != nullptr
-                      ? 0
-                      : make_area(piece.mapping, piece.backing, piece.start, piece.end, tracked, minor);
-    if (result == 0) result = enlist(instance, piece.start, modes);
+  const long count = collect(start, end);
+  if (count < 0) return count;
+  for (const Piece* piece = pieces; piece != pieces + count; ++piece) {
+    // The area's own pointer is stale as soon as another one was inserted; its address is not.
+    long result = 0;
+    if (piece->area == nullptr)
+      result = make_area(piece->mapping, piece->backing, piece->start, piece->end, tracked, minor);
+    if (result == 0) result = enlist(instance, piece->start, modes);
     if (result < 0) return result;
   }
   return 0;
