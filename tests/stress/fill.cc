@@ -58,7 +58,11 @@ class Fill {
   void finish_round() {
     ++rounds_;
     for (std::size_t page = 0; page < kPages; ++page) {
-      const std::uint32_t winner = winners_[page].exchange(0);
+      // The readers are through as soon as the page is there, which is before the call that filled it
+      // has returned to its monitor and been noted.
+      std::uint32_t winner = winners_[page].exchange(0);
+      for (const Clock patience(10); winner == 0 && patience.more(); winner = winners_[page].exchange(0))
+        std::this_thread::yield();
       if (winner == 0) fail("page %zu is there and nobody filled it", page);
       if (const std::uint64_t tag = check_page(memory_, page); tag != winner)
         fail("page %zu holds filling %llu, the one that succeeded is %u", page, static_cast<unsigned long long>(tag),
