@@ -3,7 +3,7 @@
 # Installs what a build needs on Debian or Ubuntu; silent when all of it is there.
 # --test adds what only tests need, --clang adds clang 19 where apt has it.
 set -euo pipefail
-packages=(g++ cmake make ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev gdb)
+packages=(g++ cmake make ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev liburing-dev gdb)
 optional=()
 for argument in "$@"; do
   case $argument in

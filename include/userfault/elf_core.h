@@ -16,10 +16,6 @@
 
 namespace userfault {
 
-namespace store {
-struct OpenedFile;
-}
-
 // One PT_LOAD.
 struct CoreSegment {
   std::uintptr_t address = 0;     // where it was in the process; a multiple of the page size
@@ -34,8 +30,11 @@ class USERFAULT_EXPORT ElfCore {
   // EINVAL: not an ELF file, not a core, truncated, or damaged; the text says where. Others as
   // open(2) and pread(2).
   [[nodiscard]] static StoreResult<ElfCore> open(const std::string& path);
+  // The same of a store that holds the file's bytes, a packed image for one. `name` is for errors.
+  [[nodiscard]] static StoreResult<ElfCore> open(std::shared_ptr<Store> store, const std::string& name);
   // True when the file begins like an ELF file of any kind.
   [[nodiscard]] static bool looks_like_elf(const std::string& path);
+  [[nodiscard]] static bool looks_like_elf(Store& store);
 
   // In ascending order of their addresses; they do not overlap.
   [[nodiscard]] const std::vector<CoreSegment>& segments() const noexcept { return segments_; }
@@ -45,7 +44,7 @@ class USERFAULT_EXPORT ElfCore {
 
  private:
   std::string path_;
-  std::shared_ptr<const store::OpenedFile> file_;
+  std::shared_ptr<Store> file_;
   std::vector<CoreSegment> segments_;
 };
 

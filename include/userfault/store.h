@@ -36,7 +36,7 @@ struct StoreRequest {
   std::byte* data = nullptr;  // where the bytes go (read) or come from (write)
   std::size_t length = 0;     // bytes; offset + length is at most size()
   // False: answer EAGAIN, before the call returns, rather than make the caller wait for a device.
-  // A store that does not know answers EAGAIN.
+  // A store that does not know answers EAGAIN; one that answers later need not.
   bool may_wait = true;
 
   int code = 0;           // out: 0 when all `length` bytes are good, else a positive errno.
@@ -75,7 +75,8 @@ class USERFAULT_EXPORT Store {
   // Reads the extents. Each request is answered exactly once.
   virtual void read(std::span<StoreRequest> batch) = 0;
 
-  // Writes the extents. The default answers EROFS.
+  // Writes the extents. Each request is answered exactly once; what was written before an error is
+  // in `bytes`. The default answers EROFS.
   virtual void write(std::span<StoreRequest> batch) {
     for (StoreRequest& request : batch) request.answer(EROFS, 0);
   }
@@ -89,31 +90,49 @@ class USERFAULT_EXPORT Store {
     return {false, length};
   }
 
-  // The bytes themselves where they stay in memory, unchanged, for the life of the store; else
-  // nullptr. Saves the pager one copy.
+  // The bytes themselves where they stay in memory for the life of the store, and nothing but
+  // write() changes them; else nullptr. Saves the pager one copy.
   [[nodiscard]] virtual const std::byte* view(std::uint64_t offset, std::size_t length) const {
     (void)offset, (void)length;
     return nullptr;
   }
+
+  // For a person: what it is, and how it is read.
+  [[nodiscard]] virtual std::string description() const { return "a store"; }
 };
 
 template <typename T>
 using StoreResult = std::expected<T, StoreError>;
 
+// How a file store reads what the page cache does not have, and writes.
+enum class FileAccess : std::uint8_t {
+  kAutomatic,  // what was measured to be the fastest: kCalls (docs/performance.md)
+  kCalls,      // pread(2) and pwrite(2) in the thread that asks
+  kPool,       // the same in threads of the store's own
+  kRing,       // io_uring; kPool where the kernel refuses it or the library was built without it
+};
+
 struct FileStoreOptions {
   std::uint64_t offset = 0;           // where the store begins in the file
   std::uint64_t length = UINT64_MAX;  // at most to the end of the file
   std::uint64_t zero_tail = 0;        // so many zero bytes follow the file's
+  bool writable = false;              // write() is wanted; not together with zero_tail
+  bool direct = false;                // O_DIRECT, past the page cache, for what is aligned to 4096 bytes
+  FileAccess access = FileAccess::kAutomatic;
+  unsigned threads = 4;  // of kPool
 };
 
 // A part of a regular file. The file may be replaced or shrink while it is read: what is then
-// missing is an error at that place, never zeroes. ENOENT, EACCES …: as open(2). EINVAL: not a
-// regular file, or offset and length do not lie inside it.
+// missing is an error at that place, never zeroes, and writing there is the same error. flush() is
+// fdatasync(2). ENOENT, EACCES …: as open(2). EINVAL: not a regular file, offset and length do not
+// lie inside it, or the file system has no O_DIRECT.
 [[nodiscard]] USERFAULT_EXPORT StoreResult<std::shared_ptr<Store>> open_file_store(
     const std::string& path, const FileStoreOptions& options = {});
 
 // Bytes that the caller keeps alive and unchanged. Reading never fails.
 [[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_memory_store(std::span<const std::byte> bytes);
+// The same, and write() changes them.
+[[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_writable_memory_store(std::span<std::byte> bytes);
 
 // Zeroes.
 [[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_zero_store(std::uint64_t size);
@@ -123,5 +142,56 @@ struct FileStoreOptions {
 using StoreFunction = int (*)(void* context, std::uint64_t offset, std::span<std::byte> into);
 [[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_function_store(std::uint64_t size, StoreFunction function,
                                                                           void* context);
+
+// The same with functions that write, too. Without `write` the store is read-only; without `flush`
+// what was written needs none.
+struct StoreFunctions {
+  StoreFunction read = nullptr;
+  int (*write)(void* context, std::uint64_t offset, std::span<const std::byte> from) = nullptr;
+  int (*flush)(void* context) = nullptr;
+  void* context = nullptr;
+};
+[[nodiscard]] USERFAULT_EXPORT std::shared_ptr<Store> make_function_store(std::uint64_t size,
+                                                                          const StoreFunctions& functions);
+
+// The part [offset, offset + length) of another store, followed by zeroes; with such zeroes it is
+// read-only. EINVAL: it does not lie inside.
+[[nodiscard]] USERFAULT_EXPORT StoreResult<std::shared_ptr<Store>> make_part_store(std::shared_ptr<Store> whole,
+                                                                                   std::uint64_t offset,
+                                                                                   std::uint64_t length,
+                                                                                   std::uint64_t zero_tail = 0);
+
+enum class StoreKind : std::uint8_t { kFile, kPacked, kCore, kZero };
+
+// What a name says. A path without a scheme is looked at: kPacked where it ends like a packed image
+// (packed_image.h), kCore where it begins like an ELF file, else kFile.
+struct StoreName {
+  StoreKind kind = StoreKind::kFile;
+  std::string path{};      // empty for kZero
+  std::uint64_t size = 0;  // of kZero
+  bool detected = false;   // the name had no scheme
+};
+
+// file:PATH, zstd:PATH, core:PATH (packed or not), zero:SIZE (bytes, or with k, m, g, t for powers of 1024), or a
+// path. EINVAL: not a size. Nothing is wrong with a path that cannot be opened until it is.
+[[nodiscard]] USERFAULT_EXPORT StoreResult<StoreName> parse_store_name(const std::string& name);
+
+struct StoreOptions {
+  bool writable = false;  // EROFS for what cannot be written: packed images, cores, zeroes
+  bool direct = false;    // as in FileStoreOptions, for files
+  FileAccess access = FileAccess::kAutomatic;
+};
+
+// The store of such a name. One of a core has the memory of all its segments, in the order of their
+// addresses, one after the other; ElfCore has them one by one.
+[[nodiscard]] USERFAULT_EXPORT StoreResult<std::shared_ptr<Store>> open_store(const std::string& name,
+                                                                              const StoreOptions& options = {});
+
+// Reads and waits for the answer: 0, or a positive errno and in `*good`, where that is not nullptr,
+// how many bytes are good from the start. ERANGE: not inside the store.
+[[nodiscard]] USERFAULT_EXPORT int read_store(Store& store, std::uint64_t offset, std::span<std::byte> into,
+                                              std::size_t* good = nullptr);
+[[nodiscard]] USERFAULT_EXPORT int write_store(Store& store, std::uint64_t offset, std::span<const std::byte> from,
+                                               std::size_t* good = nullptr);
 
 }  // namespace userfault

@@ -47,6 +47,8 @@ class Thread {
     return 0;
   }
 
+  [[nodiscard]] bool running() const noexcept { return running_; }
+
   void join() noexcept {
     if (!running_) return;
     ::pthread_join(id_, nullptr);

@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "base/page_size.h"
-#include "store/file_store.h"
 
 namespace userfault {
 namespace {
@@ -23,20 +22,20 @@ constexpr std::uint64_t kMostSegments = 1 << 20;
 
 struct Reader {
   const std::string& path;
-  const store::OpenedFile& file;
+  Store& file;
+  std::uint64_t size = file.size();
 
   [[nodiscard]] std::unexpected<StoreError> broken(std::uint64_t offset, const std::string& why) const {
     return std::unexpected(StoreError{EINVAL, offset, path + ": " + why});
   }
 
   StoreResult<void> read(std::uint64_t offset, void* into, std::size_t length, const char* what) const {
-    if (offset > file.size || length > file.size - offset)
-      return broken(offset, std::string("truncated: ") + what + " ends behind the file's " + std::to_string(file.size) +
-                                " bytes");
-    const auto outcome = store::read_exactly(file.fd.get(), offset, static_cast<std::byte*>(into), length, true);
-    if (outcome.code == 0) return {};
-    return std::unexpected(
-        StoreError{outcome.code, offset, path + ": cannot read " + what + ": " + std::strerror(outcome.code)});
+    if (offset > size || length > size - offset)
+      return broken(offset,
+                    std::string("truncated: ") + what + " ends behind the file's " + std::to_string(size) + " bytes");
+    const int code = read_store(file, offset, {static_cast<std::byte*>(into), length});
+    if (code == 0) return {};
+    return std::unexpected(StoreError{code, offset, path + ": cannot read " + what + ": " + std::strerror(code)});
   }
 };
 
@@ -69,8 +68,8 @@ StoreResult<std::uint64_t> segment_count(const Reader& reader, const Elf64_Ehdr&
 
 StoreResult<std::vector<Elf64_Phdr>> read_program_headers(const Reader& reader) {
   Elf64_Ehdr header{};
-  if (reader.file.size < sizeof header)
-    return reader.broken(0, "too short for an ELF core (" + std::to_string(reader.file.size) + " bytes)");
+  if (reader.size < sizeof header)
+    return reader.broken(0, "too short for an ELF core (" + std::to_string(reader.size) + " bytes)");
   if (const auto read = reader.read(0, &header, sizeof header, "the ELF header"); !read)
     return std::unexpected(read.error());
   if (const auto good = check_identity(reader, header); !good) return std::unexpected(good.error());
@@ -80,9 +79,9 @@ StoreResult<std::vector<Elf64_Phdr>> read_program_headers(const Reader& reader) 
     return reader.broken(0, std::to_string(*count) + " segments; the most that is believed is 1048576");
   // Checked before memory for them is taken: a damaged count shall not cost gigabytes.
   const std::uint64_t bytes = *count * sizeof(Elf64_Phdr);
-  if (header.e_phoff > reader.file.size || bytes > reader.file.size - header.e_phoff)
+  if (header.e_phoff > reader.size || bytes > reader.size - header.e_phoff)
     return reader.broken(header.e_phoff, "truncated: the program headers end behind the file's " +
-                                             std::to_string(reader.file.size) + " bytes");
+                                             std::to_string(reader.size) + " bytes");
   std::vector<Elf64_Phdr> headers(static_cast<std::size_t>(*count));
   if (const auto read =
           reader.read(header.e_phoff, headers.data(), static_cast<std::size_t>(bytes), "the program headers");
@@ -106,10 +105,10 @@ StoreResult<CoreSegment> check_segment(const Reader& reader, const Elf64_Phdr& h
   const std::uint64_t last_page = UINT64_MAX - base::page_size();
   if (header.p_vaddr > last_page || header.p_memsz > last_page - header.p_vaddr)
     return reader.broken(header.p_offset, name + " wraps around the end of the address space");
-  if (header.p_offset > reader.file.size || header.p_filesz > reader.file.size - header.p_offset)
+  if (header.p_offset > reader.size || header.p_filesz > reader.size - header.p_offset)
     return reader.broken(header.p_offset, "truncated: " + name + " needs " + std::to_string(header.p_filesz) +
                                               " bytes at " + std::to_string(header.p_offset) + ", the file has " +
-                                              std::to_string(reader.file.size));
+                                              std::to_string(reader.size));
   return CoreSegment{.address = header.p_vaddr,
                      .memory_size = header.p_memsz,
                      .file_offset = header.p_offset,
@@ -132,15 +131,17 @@ StoreResult<void> sort_and_check_overlap(const Reader& reader, std::vector<CoreS
 }  // namespace
 
 StoreResult<ElfCore> ElfCore::open(const std::string& path) {
-  auto opened = store::open_regular(path);
-  if (!opened) return std::unexpected(opened.error());
-  const auto file = std::make_shared<const store::OpenedFile>(std::move(*opened));
-  const Reader reader{path, *file};
+  auto file = open_file_store(path);
+  if (!file) return std::unexpected(file.error());
+  return open(std::move(*file), path);
+}
+
+StoreResult<ElfCore> ElfCore::open(std::shared_ptr<Store> store, const std::string& name) {
+  const Reader reader{name, *store};
   const auto headers = read_program_headers(reader);
   if (!headers) return std::unexpected(headers.error());
   ElfCore core;
-  core.path_ = path;
-  core.file_ = file;
+  core.path_ = name;
   for (std::size_t i = 0; i < headers->size(); ++i) {
     const Elf64_Phdr& header = (*headers)[i];
     if (header.p_type != PT_LOAD || header.p_memsz == 0) continue;
@@ -151,22 +152,25 @@ StoreResult<ElfCore> ElfCore::open(const std::string& path) {
   if (core.segments_.empty()) return reader.broken(0, "a core without memory: it has no PT_LOAD segment");
   if (const auto sorted = sort_and_check_overlap(reader, core.segments_); !sorted)
     return std::unexpected(sorted.error());
+  core.file_ = std::move(store);
   return core;
 }
 
 bool ElfCore::looks_like_elf(const std::string& path) {
-  const auto file = store::open_regular(path);
-  if (!file || file->size < SELFMAG) return false;
-  std::byte magic[SELFMAG];
-  return store::read_exactly(file->fd.get(), 0, magic, sizeof magic, true).code == 0 &&
-         std::memcmp(magic, ELFMAG, SELFMAG) == 0;
+  const auto file = open_file_store(path);
+  return file && looks_like_elf(**file);
 }
 
+bool ElfCore::looks_like_elf(Store& store) {
+  std::byte magic[SELFMAG];
+  return read_store(store, 0, magic) == 0 && std::memcmp(magic, ELFMAG, SELFMAG) == 0;
+}
+
+// Its place in the file was checked by open(), so there is a store.
 std::shared_ptr<Store> ElfCore::segment_store(std::size_t index) const {
   const CoreSegment& segment = segments_[index];
-  return store::make_file_store(file_, {.offset = segment.file_offset,
-                                        .length = segment.file_size,
-                                        .zero_tail = segment.memory_size - segment.file_size});
+  const std::uint64_t zeroes = segment.memory_size - segment.file_size;
+  return make_part_store(file_, segment.file_offset, segment.file_size, zeroes).value_or(nullptr);
 }
 
 }  // namespace userfault

@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A part of a regular file, read with pread(2).
+// A part of a regular file.
 //
-// The rejected way: map the file and let UFFDIO_COPY read from the mapping. It saves a copy, but
-// when somebody truncates the file the page that holds the new end reads as zeroes behind it, and
-// there is no moment between looking and publishing the page in which to notice. With a buffer in
-// between there is: the length is looked at again after the bytes are in (read_exactly).
-#include "store/file_store.h"
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
+// What the page cache has is copied in the thread that asks, whatever else is chosen: handing it to
+// another thread costs more than the copy. Only what is missing there goes to a queue.
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,148 +10,164 @@
 #include <cstring>
 #include <utility>
 
-#include "base/page_size.h"
+#include "store/file_queue.h"
 
 namespace userfault {
-
 namespace store {
-namespace {
-
-StoreError error_at(const std::string& path, const char* what, int code) {
-  return {.code = code, .offset = 0, .text = path + ": " + what + ": " + std::strerror(code)};
-}
-
-// truncate(2) zeroes the rest of the page that holds the new end, and may do so between the
-// kernel's look at the length and its copy. A page that this has happened to ends in a zero byte;
-// only then is a second look at the length worth its system call.
-bool some_page_ends_in_zero(const std::byte* bytes, std::uint64_t offset, std::size_t length) {
-  const std::size_t page = base::page_size();
-  std::size_t end = page - static_cast<std::size_t>(offset % page);
-  for (; end < length; end += page)
-    if (bytes[end - 1] == std::byte{0}) return true;
-  return length != 0 && bytes[length - 1] == std::byte{0};
-}
-
-ssize_t read_once(int fd, std::byte* into, std::size_t length, std::uint64_t offset, bool may_wait) {
-  if (may_wait) return ::pread(fd, into, length, static_cast<off_t>(offset));
-  const iovec vector{into, length};
-  const ssize_t count = ::preadv2(fd, &vector, 1, static_cast<off_t>(offset), RWF_NOWAIT);
-  // A file system that cannot say whether it would wait: treat it as one that would.
-  if (count < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) errno = EAGAIN;
-  return count;
-}
-
-}  // namespace
-
-StoreResult<OpenedFile> open_regular(const std::string& path) {
-  base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd.valid()) return std::unexpected(error_at(path, "cannot open it for reading", errno));
-  struct stat status {};
-  if (::fstat(fd.get(), &status) < 0) return std::unexpected(error_at(path, "cannot look at it", errno));
-  if (!S_ISREG(status.st_mode))
-    return std::unexpected(StoreError{EINVAL, 0, path + ": is not a regular file; copy it into one first"});
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  const bool sparse = static_cast<std::uint64_t>(status.st_blocks) * 512 < size;
-  return OpenedFile{std::move(fd), size, sparse};
-}
-
-ReadOutcome read_exactly(int fd, std::uint64_t offset, std::byte* into, std::size_t length, bool may_wait) {
-  std::size_t done = 0;
-  while (done < length) {
-    const ssize_t count = read_once(fd, into + done, length - done, offset + done, may_wait);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return {errno, done};
-    if (count == 0) return {ENODATA, done};
-    done += static_cast<std::size_t>(count);
-  }
-  if (!some_page_ends_in_zero(into, offset, length)) return {0, length};
-  struct stat status {};
-  if (::fstat(fd, &status) < 0) return {errno, 0};
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  if (size >= offset + length) return {0, length};
-  return {ENODATA, size > offset ? static_cast<std::size_t>(size - offset) : 0};
-}
-
 namespace {
 
 class FileStore final : public Store {
  public:
-  FileStore(std::shared_ptr<const OpenedFile> file, const FileStoreOptions& options)
-      : file_(std::move(file)), offset_(options.offset), length_(options.length), zero_tail_(options.zero_tail) {}
+  FileStore(std::string path, OpenedFile file, const FileStoreOptions& options, std::unique_ptr<FileQueue> queue)
+      : path_(std::move(path)),
+        file_(std::move(file)),
+        offset_(options.offset),
+        length_(options.length),
+        zero_tail_(options.zero_tail),
+        writable_(options.writable),
+        queue_(std::move(queue)) {}
 
   std::uint64_t size() const override { return length_ + zero_tail_; }
+  bool writable() const override { return writable_; }
 
   void read(std::span<StoreRequest> batch) override {
+    for (StoreRequest& request : batch) read_one(request);
+  }
+
+  void write(std::span<StoreRequest> batch) override {
     for (StoreRequest& request : batch) {
-      const ReadOutcome outcome = read_one(request);
-      request.answer(outcome.code, outcome.bytes);
+      if (!writable_) {
+        request.answer(EROFS, 0);
+      } else if (queue_ != nullptr) {
+        queue_->submit(job_of(request, request.length, true));
+      } else if (!request.may_wait) {
+        request.answer(EAGAIN, 0);
+      } else {
+        finish(request, do_job(job_of(request, request.length, true)));
+      }
     }
   }
+
+  int flush() override { return !writable_ || ::fdatasync(file_.fd.get()) == 0 ? 0 : errno; }
 
   StoreExtent extent(std::uint64_t offset, std::uint64_t length) const override {
     if (offset >= length_) return {true, length};
     const std::uint64_t in_file = std::min(length, length_ - offset);
-    return file_->sparse ? sparse_extent(offset, in_file) : StoreExtent{false, in_file};
+    return file_.sparse ? sparse_extent(offset, in_file) : StoreExtent{false, in_file};
+  }
+
+  std::string description() const override {
+    const char* const way = queue_ != nullptr ? queue_->name() : "calls of pread(2)";
+    return "the file " + path_ + " by " + way + (file_.direct.valid() ? ", past the page cache" : "");
   }
 
  private:
-  ReadOutcome read_one(const StoreRequest& request) const {
+  [[nodiscard]] FileJob job_of(StoreRequest& request, std::size_t length, bool write) const {
+    return {.fd = file_.fd.get(),
+            .direct = file_.direct.get(),
+            .write = write,
+            .offset = offset_ + request.offset,
+            .data = request.data,
+            .length = length,
+            .finish = [](FileJob& job, Outcome outcome) { finish(*job.request, outcome); },
+            .context = nullptr,
+            .request = &request};
+  }
+
+  // The file's part of a request is done; what follows it is zero.
+  static void finish(StoreRequest& request, Outcome outcome) {
+    // An answer of EAGAIN has a meaning of its own, and only before the call returns.
+    if (outcome.code == EAGAIN) outcome.code = EIO;
+    request.answer(outcome.code, outcome.code == 0 ? request.length : outcome.bytes);
+  }
+
+  void read_one(StoreRequest& request) const {
     const std::uint64_t in_file =
         request.offset < length_ ? std::min<std::uint64_t>(request.length, length_ - request.offset) : 0;
     const auto bytes = static_cast<std::size_t>(in_file);
-    const ReadOutcome outcome =
-        read_exactly(file_->fd.get(), offset_ + request.offset, request.data, bytes, request.may_wait);
-    if (outcome.code != 0) return outcome;
     std::memset(request.data + bytes, 0, request.length - bytes);
-    return {0, request.length};
+    const FileJob job = job_of(request, bytes, false);
+    if (job.can_be_direct()) {
+      read_direct(request, job);
+      return;
+    }
+    const bool wait = request.may_wait && queue_ == nullptr;
+    const Outcome outcome = read_exactly(job.fd, job.offset, job.data, bytes, wait);
+    if (outcome.code != EAGAIN || wait) {
+      finish(request, outcome);
+    } else if (queue_ != nullptr) {
+      queue_->submit(job);
+    } else {
+      request.answer(EAGAIN, 0);
+    }
+  }
+
+  void read_direct(StoreRequest& request, const FileJob& job) const {
+    if (queue_ != nullptr) {
+      queue_->submit(job);
+    } else if (request.may_wait) {
+      finish(request, do_job(job));
+    } else {
+      request.answer(EAGAIN, 0);
+    }
   }
 
   // ENXIO means that only a hole follows, or that the file has shrunk; its size tells which. A file
   // that has shrunk is left to read() to find out, and never taken for zeroes.
   StoreExtent sparse_extent(std::uint64_t offset, std::uint64_t length) const {
+    const int fd = file_.fd.get();
     const auto start = static_cast<off_t>(offset_ + offset);
-    const off_t data = ::lseek(file_->fd.get(), start, SEEK_DATA);
-    if (data < 0) return {errno == ENXIO && still_has(offset + length), length};
+    const off_t data = ::lseek(fd, start, SEEK_DATA);
+    if (data < 0) return {errno == ENXIO && check_room(fd, offset_ + offset, length).code == 0, length};
     if (data > start) return {true, std::min(length, static_cast<std::uint64_t>(data - start))};
-    const off_t hole = ::lseek(file_->fd.get(), start, SEEK_HOLE);
+    const off_t hole = ::lseek(fd, start, SEEK_HOLE);
     if (hole <= start) return {false, length};
     return {false, std::min(length, static_cast<std::uint64_t>(hole - start))};
   }
 
-  [[nodiscard]] bool still_has(std::uint64_t end) const {
-    struct stat status {};
-    return ::fstat(file_->fd.get(), &status) == 0 && static_cast<std::uint64_t>(status.st_size) >= offset_ + end;
-  }
-
-  const std::shared_ptr<const OpenedFile> file_;
+  const std::string path_;
+  const OpenedFile file_;
   const std::uint64_t offset_;
   const std::uint64_t length_;
   const std::uint64_t zero_tail_;
+  const bool writable_;
+  // Last: its threads end before the file is closed.
+  const std::unique_ptr<FileQueue> queue_;
 };
 
-}  // namespace
-
-std::shared_ptr<Store> make_file_store(std::shared_ptr<const OpenedFile> file, const FileStoreOptions& options) {
-  return std::make_shared<FileStore>(std::move(file), options);
+// nullptr: no queue is wanted, or none is to be had.
+std::unique_ptr<FileQueue> make_queue(const FileStoreOptions& options) {
+  if (options.access == FileAccess::kRing)
+    if (auto ring = make_ring_queue()) return ring;
+  if (options.access == FileAccess::kRing || options.access == FileAccess::kPool)
+    return make_pool_queue(std::max(1u, options.threads));
+  return nullptr;
 }
 
+StoreError part_error(const std::string& path, std::uint64_t offset, const std::string& why) {
+  return {EINVAL, offset, path + ": " + why};
+}
+
+}  // namespace
 }  // namespace store
 
 StoreResult<std::shared_ptr<Store>> open_file_store(const std::string& path, const FileStoreOptions& options) {
-  auto file = store::open_regular(path);
+  if (options.writable && options.zero_tail != 0)
+    return std::unexpected(store::part_error(path, 0, "zeroes behind the file cannot be written"));
+  auto file = store::open_regular(path, {.writable = options.writable, .direct = options.direct});
   if (!file) return std::unexpected(file.error());
   if (options.offset > file->size)
-    return std::unexpected(StoreError{EINVAL, options.offset,
-                                      path + ": the offset " + std::to_string(options.offset) +
-                                          " lies behind its end at " + std::to_string(file->size)});
+    return std::unexpected(store::part_error(
+        path, options.offset,
+        "the offset " + std::to_string(options.offset) + " lies behind its end at " + std::to_string(file->size)));
   const std::uint64_t left = file->size - options.offset;
   if (options.length != UINT64_MAX && options.length > left)
-    return std::unexpected(StoreError{EINVAL, options.offset,
-                                      path + ": truncated: " + std::to_string(options.length) + " bytes wanted at " +
-                                          std::to_string(options.offset) + ", it has " + std::to_string(left)});
-  return store::make_file_store(
-      std::make_shared<const store::OpenedFile>(std::move(*file)),
-      {.offset = options.offset, .length = std::min(options.length, left), .zero_tail = options.zero_tail});
+    return std::unexpected(store::part_error(path, options.offset,
+                                             "truncated: " + std::to_string(options.length) + " bytes wanted at " +
+                                                 std::to_string(options.offset) + ", it has " + std::to_string(left)));
+  FileStoreOptions exact = options;
+  exact.length = std::min(options.length, left);
+  return std::make_shared<store::FileStore>(path, std::move(*file), exact, store::make_queue(options));
 }
 
 }  // namespace userfault

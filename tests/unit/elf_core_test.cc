@@ -72,7 +72,7 @@ struct Answer {
   std::size_t bytes = 0;
 };
 
-Answer read_store(Store& store, std::uint64_t offset, std::span<std::byte> into) {
+Answer ask(Store& store, std::uint64_t offset, std::span<std::byte> into) {
   Answer answer;
   StoreRequest request{.offset = offset, .data = into.data(), .length = into.size()};
   request.context = &answer;
@@ -99,7 +99,7 @@ TEST(ElfCore, GivesTheBytesOfASegmentAndZeroesBehindThem) {
   const auto store = core->segment_store(1);
   ASSERT_EQ(store->size(), 3 * kPage);
   std::vector<std::byte> bytes(3 * kPage, std::byte{7});
-  EXPECT_EQ(read_store(*store, 0, bytes).code, 0);
+  EXPECT_EQ(ask(*store, 0, bytes).code, 0);
   EXPECT_TRUE(std::equal(bytes.begin(), bytes.begin() + 2 * kPage, core_bytes.rest.begin()));
   EXPECT_EQ(std::count(bytes.begin() + 2 * kPage, bytes.end(), std::byte{0}), static_cast<long>(kPage));
   const StoreExtent tail = store->extent(2 * kPage, kPage);
