@@ -24,3 +24,4 @@ function(userfault_dependency option module)
 endfunction()
 
 userfault_dependency(IO_URING liburing)
+userfault_dependency(ZSTD libzstd)

@@ -3,11 +3,11 @@
 # Installs what a build needs on Debian or Ubuntu; silent when all of it is there.
 # --test adds what only tests need, --clang adds clang 19 where apt has it.
 set -euo pipefail
-packages=(g++ cmake make ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev liburing-dev gdb)
+packages=(g++ cmake make ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev liburing-dev libzstd-dev gdb)
 optional=()
 for argument in "$@"; do
   case $argument in
-    --test) packages+=(binutils util-linux man-db groff-base) ;;
+    --test) packages+=(zstd binutils util-linux man-db groff-base) ;;
     --clang) optional+=(clang-19) ;;
     *) echo "usage: install-deps.sh [--test] [--clang]" >&2; exit 2 ;;
   esac

@@ -5,9 +5,11 @@
 #include <cerrno>
 #include <charconv>
 #include <string_view>
+#include <utility>
 
 #include "store/core_store.h"
 #include "userfault/elf_core.h"
+#include "userfault/packed_image.h"
 
 namespace userfault {
 namespace {
@@ -41,11 +43,14 @@ StoreResult<StoreName> parse_size(std::string_view text) {
 }
 
 StoreKind kind_of(const std::string& path) {
+  if (looks_packed(path)) return StoreKind::kPacked;
   return ElfCore::looks_like_elf(path) ? StoreKind::kCore : StoreKind::kFile;
 }
 
 StoreResult<std::shared_ptr<Store>> open_core(const std::string& path) {
-  const auto core = ElfCore::open(path);
+  auto whole = looks_packed(path) ? open_packed_store(path) : open_file_store(path);
+  if (!whole) return whole;
+  const auto core = ElfCore::open(std::move(*whole), path);
   if (!core) return std::unexpected(core.error());
   return store::make_core_store(*core);
 }
@@ -70,7 +75,7 @@ StoreResult<std::shared_ptr<Store>> open_store(const std::string& name, const St
   switch (parsed->kind) {
     case StoreKind::kZero: return make_zero_store(parsed->size);
     case StoreKind::kCore: return open_core(parsed->path);
-    case StoreKind::kPacked: return std::unexpected(StoreError{ENOTSUP, 0, name + ": packed images cannot be read"});
+    case StoreKind::kPacked: return open_packed_store(parsed->path);
     case StoreKind::kFile: break;
   }
   return open_file_store(parsed->path,

@@ -20,8 +20,10 @@ class Command {
 
 [[nodiscard]] std::unique_ptr<Command> make_conform_command();
 [[nodiscard]] std::unique_ptr<Command> make_doctor_command();
+[[nodiscard]] std::unique_ptr<Command> make_pack_command();
 [[nodiscard]] std::unique_ptr<Command> make_restore_command();
 [[nodiscard]] std::unique_ptr<Command> make_run_command();
+[[nodiscard]] std::unique_ptr<Command> make_unpack_command();
 [[nodiscard]] std::unique_ptr<Command> make_version_command();
 
 }  // namespace userfault::tools

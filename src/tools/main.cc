@@ -35,7 +35,8 @@ int main(int argc, char** argv) {
   CLI::App app("userfaultfd over the kernel's engine and in user space", "userfault");
   app.require_subcommand(1);
 
-  const std::array commands{make_conform_command(), make_doctor_command(), make_restore_command(), make_run_command(),
+  const std::array commands{make_conform_command(), make_doctor_command(), make_pack_command(),
+                            make_restore_command(), make_run_command(),    make_unpack_command(),
                             make_version_command()};
   int status = 0;
   for (const auto& command : commands) {
