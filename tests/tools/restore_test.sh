@@ -104,5 +104,32 @@ case $case in
         grep -q "the $engine engine is not available" out || { cat out; die "no reason given"; }
       fi
     done ;;
+  names)
+    flat
+    expect 0 "flat file" file:image --verify
+    expect 0 "every byte: 1048576 bytes" zero:1m --verify
+    expect 1 "not a size" zero:much
+    expect 1 "not an ELF file" core:image
+    "$live" 8 core
+    expect 0 "ELF core" core:core --verify
+    expect 0 "flat file" file:core --verify ;;
+  packed)
+    flat
+    "$userfault" pack image --quiet >out 2>&1 || { cat out; grep -q "built without zstd" out && exit 77; die "pack"; }
+    for options in "--access sequential" "--access random --readers 4 --prefetch" "--page-size 2m" "--offset 12345 --length 70000"; do
+      # shellcheck disable=SC2086
+      expect 0 "every byte" image.zst --verify $options
+    done
+    expect 0 "packed file" zstd:image.zst
+    expect 1 "not a packed image" zstd:image
+    "$live" 8 core
+    "$userfault" pack core --quiet
+    expect 0 "ELF core" core.zst --verify --relocate
+    expect 0 "ELF core" core:core.zst --verify
+    expect 0 "packed file" core.zst --offset 0 --verify
+    printf 'X' | dd of=image.zst bs=1 seek=1000000 conv=notrunc status=none
+    expect 1 "the packed image is damaged there" image.zst
+    head -c 1000000 image.zst >short.zst
+    expect 1 "not a packed image, or truncated" zstd:short.zst ;;
   *) die "no such case: $case" ;;
 esac

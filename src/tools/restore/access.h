@@ -34,7 +34,8 @@ struct VerifyResult {
   Clock::time_point first_byte{};
 };
 
-// Compares every byte with what pread(2) gives from a descriptor of its own.
-[[nodiscard]] VerifyResult verify(const std::string& path, const std::vector<MappedPart>& parts);
+// Compares every byte with the image, read a second time: a file with pread(2) from a descriptor of
+// its own, a packed image through a store of its own.
+[[nodiscard]] VerifyResult verify(const StoreName& source, const std::vector<MappedPart>& parts);
 
 }  // namespace userfault::tools::restore

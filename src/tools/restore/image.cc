@@ -7,13 +7,15 @@
 #include <fstream>
 #include <utility>
 
+#include "userfault/packed_image.h"
+
 namespace userfault::tools::restore {
 namespace {
 
-Outcome<Image> open_core(const ImageOptions& options) {
-  const auto core = ElfCore::open(options.path);
+Outcome<Image> core_image(Image image, std::shared_ptr<Store> store) {
+  const auto core = ElfCore::open(std::move(store), image.source.path);
   if (!core) return std::unexpected(core.error().text + " (give --offset 0 to restore it as a flat file)");
-  Image image{.path = options.path, .core = true, .parts = {}};
+  image.core = true;
   for (std::size_t i = 0; i < core->segments().size(); ++i) {
     const CoreSegment& segment = core->segments()[i];
     image.parts.push_back({.store = core->segment_store(i),
@@ -24,14 +26,29 @@ Outcome<Image> open_core(const ImageOptions& options) {
   return image;
 }
 
-Outcome<Image> open_flat(const ImageOptions& options) {
-  auto store = open_file_store(options.path, {.offset = options.offset, .length = options.length});
-  if (!store) return std::unexpected(store.error().text);
-  const std::uint64_t size = (*store)->size();
-  if (size == 0) return std::unexpected(options.path + ": nothing to restore: the image has no bytes there");
-  Image image{.path = options.path, .core = false, .parts = {}};
-  image.parts.push_back({.store = std::move(*store), .file_offset = options.offset, .file_size = size});
+// The part of it that is wanted.
+Outcome<Image> flat_image(Image image, std::shared_ptr<Store> store, const ImageOptions& options) {
+  const std::uint64_t all = store->size();
+  if (options.offset > all)
+    return std::unexpected(
+        fmt::format("{}: the offset {} lies behind its end at {}", image.source.path, options.offset, all));
+  const std::uint64_t size = options.length == UINT64_MAX ? all - options.offset : options.length;
+  if (size == 0) return std::unexpected(options.name + ": nothing to restore: the image has no bytes there");
+  if (size != all) {
+    auto part = make_part_store(std::move(store), options.offset, size);
+    if (!part) return std::unexpected(part.error().text);
+    store = std::move(*part);
+  }
+  image.parts.push_back({.store = std::move(store), .file_offset = options.offset, .file_size = size});
   return image;
+}
+
+StoreResult<std::shared_ptr<Store>> open_source(const StoreName& source, bool writable) {
+  switch (source.kind) {
+    case StoreKind::kZero: return make_zero_store(source.size);
+    case StoreKind::kPacked: return open_packed_store(source.path);
+    default: return open_file_store(source.path, {.writable = writable});
+  }
 }
 
 struct Mapped {
@@ -75,7 +92,20 @@ std::uint64_t Image::memory_needed() const {
 }
 
 Outcome<Image> open_image(const ImageOptions& options) {
-  return !options.flat && ElfCore::looks_like_elf(options.path) ? open_core(options) : open_flat(options);
+  const auto parsed = parse_store_name(options.name);
+  if (!parsed) return std::unexpected(parsed.error().text);
+  Image image{.name = options.name, .source = *parsed, .parts = {}};
+  // A core may be packed, and a packed image a core.
+  if (parsed->kind == StoreKind::kCore)
+    image.source.kind = looks_packed(parsed->path) ? StoreKind::kPacked : StoreKind::kFile;
+  auto store = open_source(image.source, options.writable);
+  if (!store) return std::unexpected(store.error().text);
+  const bool maybe = parsed->detected || parsed->kind == StoreKind::kPacked;
+  const bool core = parsed->kind == StoreKind::kCore || (maybe && ElfCore::looks_like_elf(**store));
+  if (options.writable && ((core && !options.flat) || !(*store)->writable()))
+    return std::unexpected(options.name + ": only a flat file can be written to (a core with --offset 0)");
+  return core && !options.flat ? core_image(std::move(image), std::move(*store))
+                               : flat_image(std::move(image), std::move(*store), options);
 }
 
 Outcome<Placed> place(const Pager& pager, const Image& image, const PlacementOptions& options) {
@@ -107,7 +137,7 @@ Outcome<void> check_memory(const Image& image) {
   return std::unexpected(fmt::format(
       "{}: larger than memory: it needs {} MiB, {} MiB are available; restore a part of it with --offset and --length, "
       "or touch only what you need (--access none)",
-      image.path, needed >> 20, available >> 20));
+      image.name, needed >> 20, available >> 20));
 }
 
 }  // namespace userfault::tools::restore

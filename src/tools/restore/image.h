@@ -17,21 +17,23 @@ template <typename T>
 using Outcome = std::expected<T, std::string>;
 
 struct ImageOptions {
-  std::string path;
+  std::string name;   // of the store
   bool flat = false;  // a range of the file was asked for: never look for a core in it
   std::uint64_t offset = 0;
   std::uint64_t length = UINT64_MAX;
+  bool writable = false;
 };
 
 struct Part {
   std::shared_ptr<Store> store;
   std::uintptr_t wanted_address = 0;  // 0: anywhere
-  std::uint64_t file_offset = 0;
-  std::uint64_t file_size = 0;  // the rest of store->size() is zero
+  std::uint64_t file_offset = 0;      // of the image, unpacked
+  std::uint64_t file_size = 0;        // the rest of store->size() is zero
 };
 
 struct Image {
-  std::string path;
+  std::string name;
+  StoreName source;  // where its bytes are, for reading them a second time
   bool core = false;
   std::vector<Part> parts;
   [[nodiscard]] std::uint64_t bytes() const;

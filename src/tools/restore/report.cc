@@ -46,6 +46,7 @@ std::string json_of(const Report& report) {
   };
   field("engine", fmt::format("\"{}\"", report.engine));
   field("image", fmt::format("\"{}\"", escaped(report.image)));
+  field("store", fmt::format("\"{}\"", escaped(report.store)));
   field("bytes", std::to_string(report.bytes));
   field("verified", report.verified ? "true" : "false");
   field("verified_bytes", std::to_string(report.verified_bytes));
@@ -71,7 +72,7 @@ void print(const Report& report) {
   const Statistics& s = report.statistics;
   fmt::print("image        {} ({}, {})\n", report.image,
              report.core ? fmt::format("ELF core, {} segments, {} of them relocated", report.segments, report.relocated)
-                         : std::string("flat file"),
+                         : std::string(report.packed ? "packed file" : "flat file"),
              size_text(report.bytes));
   fmt::print("engine       {}, {} worker{}, pages of {}{}\n", report.engine, report.workers,
              report.workers == 1 ? "" : "s", report.page_size >= (1u << 20) ? "2 MiB" : size_text(report.page_size),

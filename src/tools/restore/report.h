@@ -16,6 +16,8 @@ namespace userfault::tools::restore {
 struct Report {
   std::string image;
   bool core = false;
+  bool packed = false;
+  std::string store{};  // how its pages are read
   std::size_t segments = 0;
   std::size_t relocated = 0;
   const char* engine = "";

@@ -63,7 +63,7 @@ class Run {
     if (!options_.quiet) print(report);
     if (options_.histogram) print_histogram(report.latency);
     show_errors();
-    if (!trouble.empty()) fmt::print(stderr, "userfault restore: {}: {}\n", image_.path, trouble);
+    if (!trouble.empty()) fmt::print(stderr, "userfault restore: {}: {}\n", image_.name, trouble);
     const bool written = options_.json.empty() || write_json(report, options_.json);
     const bool good = report.unreadable == 0 && (!options_.verify || report.verified);
     return good && written ? 0 : 1;
@@ -71,8 +71,10 @@ class Run {
 
  private:
   Report describe() const {
-    return {.image = image_.path,
+    return {.image = image_.name,
             .core = image_.core,
+            .packed = image_.source.kind == StoreKind::kPacked,
+            .store = image_.parts.front().store->description(),
             .segments = image_.parts.size(),
             .relocated = placed_.relocated,
             .engine = name_of(pager_.engine()),
@@ -102,7 +104,7 @@ class Run {
   // What differs, or nothing.
   std::string compare(Report& report) {
     const auto begin = Clock::now();
-    const VerifyResult result = verify(image_.path, placed_.parts);
+    const VerifyResult result = verify(image_.source, placed_.parts);
     if (report.first_byte_us == 0) report.first_byte_us = microseconds(result.first_byte - start_);
     if (report.seconds == 0) report.seconds = microseconds(Clock::now() - begin) / 1e6;
     report.verified_bytes = result.equal_bytes;
@@ -116,9 +118,9 @@ class Run {
   void show_errors() const {
     const auto errors = pager_.errors();
     for (std::size_t i = 0; i < std::min(errors.size(), kMostErrorsShown); ++i)
-      fmt::print(stderr, "userfault restore: {}: {}\n", image_.path, text_of(errors[i]));
+      fmt::print(stderr, "userfault restore: {}: {}\n", image_.name, text_of(errors[i]));
     if (errors.size() > kMostErrorsShown)
-      fmt::print(stderr, "userfault restore: {}: and {} pages more\n", image_.path, errors.size() - kMostErrorsShown);
+      fmt::print(stderr, "userfault restore: {}: and {} pages more\n", image_.name, errors.size() - kMostErrorsShown);
   }
 
   std::string text_of(const PageError& error) const {
@@ -127,8 +129,10 @@ class Run {
       const auto start = PageRange::of(part.mapping.data(), part.mapping.size()).start;
       if (error.address - start < part.mapping.size()) offset = part.part.file_offset + error.offset;
     }
-    const char* const why =
-        error.code == ENODATA ? "the file has become shorter while it was read" : std::strerror(error.code);
+    const char* const why = error.code == ENODATA ? "the file has become shorter while it was read"
+                            : error.code == EBADMSG
+                                ? "the packed image is damaged there (userfault unpack --check tells where)"
+                                : std::strerror(error.code);
     return fmt::format("the page at offset {} could not be read: {}; it is poisoned (reading it is SIGBUS)", offset,
                        why);
   }
@@ -146,7 +150,9 @@ class Restore final : public Command {
   const char* summary() const override { return "bring a memory image back, page by page as it is touched"; }
 
   void add_options(CLI::App& app) override {
-    app.add_option("IMAGE", o_.image.path, "a flat file, or an ELF core")->required();
+    app.add_option("IMAGE", o_.image.name,
+                   "a flat file, an ELF core or a packed image; or file:, core:, zstd: with a path, zero: with a size")
+        ->required();
     offset_ = app.add_option("--offset", o_.image.offset, "restore from this byte of the file, as a flat image")
                   ->transform(CLI::AsSizeValue(false));
     length_ = app.add_option("--length", o_.image.length, "so many bytes")->transform(CLI::AsSizeValue(false));
@@ -192,7 +198,7 @@ class Restore final : public Command {
       return fail(fmt::format("the {} engine is not available: {}", name_of(o_.engine), pager.error().message()));
     const MapOptions map{.page_size = o_.page_size, .huge = o_.page_size > 4096 && !image->core, .around = o_.around};
     auto placed = place(*pager, *image, {.relocate = o_.relocate, .map = map});
-    if (!placed) return fail(fmt::format("{}: {}", image->path, placed.error()));
+    if (!placed) return fail(fmt::format("{}: {}", image->name, placed.error()));
     return Run(o_, std::move(*image), std::move(*pager), std::move(*placed), start).go();
   }
 
