@@ -6,12 +6,21 @@
 //   auto mapping = pager->map(*store);
 //   use(mapping->data(), mapping->size());       // any thread; pages appear when they are touched
 //
-// A page that the store cannot give is poisoned: whoever touches it gets SIGBUS, never zeroes.
+// With PagerOptions::budget all mappings of a pager together never take more memory than that:
+// pages are evicted and come back from their store. With MapOptions::writable what the program
+// writes goes to the store, at eviction, in the background, and at the latest at flush() or close().
+//
+// A page that the store cannot give is poisoned: whoever touches it gets SIGBUS, never zeroes. A
+// page that the store does not take stays in memory until it does.
 //
 // Ownership: a Mapping owns its memory and unmaps it on destruction; it keeps what it needs of the
 // pager and of its store alive. A child after fork(2) does not have the memory (it would read
-// zeroes there): touching it is SIGSEGV. mremap(2) of the memory is not supported; madvise(2) with
-// MADV_DONTNEED is, and brings pages back from the store.
+// zeroes there): touching it is SIGSEGV. mremap(2) of the memory is not supported, and where there
+// is a budget or the mapping is writable, munmap(2) of it neither. madvise(2) with MADV_DONTNEED
+// never loses what was written: the page comes back as it was. MADV_REMOVE does lose it: the page
+// comes back from the store as it was last written there.
+// System calls may read and write the memory. A device that goes on after the call returned
+// (io_uring, O_DIRECT with AIO) needs the pages pinned with pin() meanwhile.
 // Threads: every member of a Pager or Mapping from any thread, except moving and destroying.
 // Do not touch a mapping's memory from a signal handler that may run in one of the store's own
 // threads, nor from inside a store.
@@ -38,12 +47,33 @@ class Core;
 class Region;
 }  // namespace pager
 
+// Which page goes when memory is needed. bench/eviction_bench.cc compares them.
+enum class Eviction : std::uint8_t {
+  kClock,   // the one that was filled first, unless it was touched since it was last looked at
+  kFifo,    // the one that was filled first: LRU as far as faults tell
+  kRandom,  // any
+};
+
 struct PagerOptions {
   EngineKind engine = EngineKind::kAutomatic;
   unsigned workers = 1;                         // threads that answer faults, at least 1
   unsigned prefetchers = 1;                     // threads that fill ahead of faults; 0: nothing is fetched ahead
   int store_attempts = 3;                       // tries before a page that the store cannot give is poisoned
   std::chrono::microseconds store_pause{1000};  // before the second try; doubles from there
+
+  // The most bytes of memory that all mappings together take; 0: no limit. At least four pages of
+  // each mapping, which is what one instruction may need at once. The pager's buffers come on top.
+  std::uint64_t budget = 0;
+  Eviction eviction = Eviction::kClock;
+  unsigned evictors = 1;  // threads that make room and write back ahead of need; at least 1 is started
+  // From so many bytes on that are written and not yet in their store they are written back in the
+  // background, until half are left. 0: a quarter of the budget, and never where there is none.
+  std::uint64_t write_back_at = 0;
+  // How long a fault waits for memory when nothing can be evicted (all is pinned, or the stores
+  // take no writes) before its page is poisoned; 0: for ever.
+  std::chrono::milliseconds memory_wait{30000};
+  std::size_t prefetch_queue = 4096;  // ranges that may wait to be fetched ahead; what does not fit is dropped
+  unsigned fills_in_flight = 16;      // that a store may have beside one for each thread; a buffer of 2 MiB each
 };
 
 struct MapOptions {
@@ -51,10 +81,11 @@ struct MapOptions {
   std::size_t page_size = 0;   // bytes, a power of two from the system's up to 2 MiB; 0: the system's
   bool huge = false;           // back it with 2 MiB hugetlb pages; page_size must be 2 MiB
   std::size_t around = 1;      // pages filled with the one that was touched, aligned; a power of two
-  bool detect_streams = true;  // fill ever more ahead of a thread that walks upwards
+  bool detect_streams = true;  // fill ever more ahead of a thread that walks through it, in even steps
+  bool writable = false;       // what is written goes to the store; EROFS when that is not Store::writable()
 };
 
-// Counters since the start. They only grow, but for `resident`.
+// Counters since the start. They only grow, but for `resident_bytes` and `dirty_bytes`.
 struct Statistics {
   std::uint64_t faults = 0;             // messages read
   std::uint64_t repeated = 0;           // of these: the page was there or on its way by then
@@ -67,14 +98,29 @@ struct Statistics {
   std::uint64_t pages_poisoned = 0;
   std::uint64_t store_errors = 0;  // answers with an error, retried ones too
   std::uint64_t resident_bytes = 0;
+  std::uint64_t prefetch_hits = 0;     // pages fetched ahead of a walk that then came by
+  std::uint64_t prefetch_dropped = 0;  // ranges not fetched ahead: the queue was full
+  std::uint64_t evictions = 0;         // pager pages that were dropped to make room
+  std::uint64_t revived = 0;           // pages touched again just before they would have been
+  std::uint64_t write_faults = 0;      // of the faults: the first write to a page that was there
+  std::uint64_t bytes_written = 0;     // to stores
+  std::uint64_t write_errors = 0;      // writes that a store refused, retried ones too
+  std::uint64_t dirty_bytes = 0;       // written by the program, and not yet to the store
+  std::uint64_t memory_waits = 0;      // faults that found no memory and nothing to evict at once
   LatencyHistogram service;  // from reading a fault's message to the page being there
 };
 
-// A page that the store could not give.
+// A page that the store could not give, or did not take.
 struct PageError {
   std::uintptr_t address = 0;
   std::uint64_t offset = 0;  // in the store
-  int code = 0;              // what the store said: a positive errno
+  int code = 0;              // what the store said: a positive errno. ENOMEM: no memory came free in time
+  bool write = false;        // it did not take it. The page is still in memory, and tried again
+};
+
+struct MappedRange {
+  std::size_t offset = 0;  // bytes from the start of the mapping
+  std::size_t length = 0;
 };
 
 class USERFAULT_EXPORT Mapping {
@@ -90,15 +136,38 @@ class USERFAULT_EXPORT Mapping {
   // Whether the page at `offset` bytes is there, or was a moment ago. Costs a load.
   [[nodiscard]] bool resident(std::size_t offset) const noexcept;
 
-  // Asks for pages ahead of their use, and returns at once. Faults go first.
+  // Asks for pages ahead of their use, and returns at once. Faults go first. One call fetches no
+  // more than the budget holds.
   void prefetch(std::size_t offset, std::size_t length) const;
+  void prefetch(std::span<const MappedRange> ranges) const;
   // Returns when nothing asked for with prefetch() is left to be filled.
   void wait_for_prefetch() const;
+
+  // Fills the pages of a range and keeps them in memory until as many unpin() calls for the same
+  // range. Errors: EINVAL: not inside the mapping; ENOMEM: too much of the budget is pinned; EIO:
+  // the store cannot give a page. unpin(): EINVAL: the range was not pinned.
+  [[nodiscard]] Result<void> pin(std::size_t offset, std::size_t length) const;
+  [[nodiscard]] Result<void> unpin(std::size_t offset, std::size_t length) const;
+
+  // Writes every page that was written before the call to the store, and then has the store make
+  // it durable (Store::flush): on success all that was written before the call survives a crash of
+  // the machine as far as the store promises. What is written meanwhile may or may not be included,
+  // but no page is written half: each is as it was at one moment. On failure, operation kStore with
+  // the store's errno and the pages' range, these pages are still in memory, count as not written,
+  // and are tried again later; the others are written. Nothing to do without MapOptions::writable.
+  [[nodiscard]] Result<void> flush() const;
+
+  // flush(), and then gives the memory back; the Mapping is empty after success. On failure all is
+  // as before. The destructor does the same, but cannot keep what the store does not take: such
+  // pages are lost and stand in Pager::errors().
+  [[nodiscard]] Result<void> close();
+
+  [[nodiscard]] Statistics statistics() const;
 
  private:
   friend class Pager;
   Mapping(std::shared_ptr<pager::Core> core, std::shared_ptr<pager::Region> region) noexcept;
-  void close() noexcept;
+  void release() noexcept;
   std::shared_ptr<pager::Core> core_;
   std::shared_ptr<pager::Region> region_;
 };
@@ -111,13 +180,15 @@ class USERFAULT_EXPORT Pager {
   Pager& operator=(Pager&&) noexcept;
   ~Pager();
 
-  // Errors: EINVAL: an empty store or bad options. EEXIST: the address is taken. ENOMEM: no
-  // address space, too many mappings, or no free huge pages.
+  // Errors: EINVAL: an empty store, bad options, or a budget of fewer than four pages. EEXIST: the
+  // address is taken. EROFS: writable, and the store is not. ENOMEM: no address space, too many
+  // mappings, or no free huge pages. ENOTSUP: the engine cannot write-protect or unmap pages of
+  // shared memory (a kernel before 5.19), which a budget and writable need.
   [[nodiscard]] Result<Mapping> map(std::shared_ptr<Store> store, const MapOptions& options = {}) const;
 
   [[nodiscard]] EngineKind engine() const noexcept;
   [[nodiscard]] Statistics statistics() const;
-  // The pages that were poisoned, the first 1024 of them.
+  // The pages that were poisoned or could not be written, the first 1024 of them, each once.
   [[nodiscard]] std::vector<PageError> errors() const;
 
  private:

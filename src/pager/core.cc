@@ -10,8 +10,13 @@
 namespace userfault::pager {
 namespace {
 
-// Enough for every thread of ours, and so many more that can be with a store that answers later.
-constexpr unsigned kFillsInFlight = 16;
+constexpr std::size_t kLeastPages = 4;  // x86's movs may touch four at once, and nothing more
+// How far ahead of a walking thread pages are fetched at once: enough that the pause at its end
+// costs nothing, little enough that a wrong guess does not either.
+constexpr std::size_t kAheadBytes = std::size_t{16} << 20;
+
+// Where nothing is ever evicted or written nobody has to see to it.
+unsigned evictors_for(const PagerOptions& options) { return std::max(1u, options.evictors); }
 
 std::unexpected<Error> open_error(int code) {
   return std::unexpected(Error{.operation = Operation::kOpen, .code = code, .refused_by = Refuser::kLimit});
@@ -23,17 +28,27 @@ Core::Core(const PagerOptions& options, Descriptor descriptor)
     : descriptor_(std::move(descriptor)),
       workers_count_(std::max(1u, options.workers)),
       prefetchers_count_(options.prefetchers),
-      filler_(options, counters_, workers_count_ + prefetchers_count_ + kFillsInFlight),
+      evictors_count_(evictors_for(options)),
+      most_queued_(options.prefetch_queue),
+      memory_wait_(options.memory_wait),
+      budget_(options.budget, options.write_back_at),
+      write_back_(options, errors_, workers_count_ + prefetchers_count_ + evictors_count_ + 1),
+      evictor_(options, budget_, write_back_, use_ended_),
+      flusher_(budget_, write_back_),
+      filler_(options, errors_, budget_, evictor_,
+              workers_count_ + prefetchers_count_ + evictors_count_ + std::max(1u, options.fills_in_flight)),
       doorbell_(base::OwnedMapping::anonymous(base::page_size())) {}
 
 // A blocking descriptor: one system call a fault, where poll(2) would add a second.
 Result<std::shared_ptr<Core>> Core::create(const PagerOptions& options) {
   auto descriptor = Descriptor::open({.engine = options.engine,
-                                      .wanted = feature::kPoison | feature::kMissingHugetlbfs | feature::kMissingShmem,
+                                      .wanted = feature::kPoison | feature::kMissingHugetlbfs | feature::kMissingShmem |
+                                                feature::kMinorHugetlbfs | feature::kMinorShmem |
+                                                feature::kPagefaultFlagWp | feature::kWpHugetlbfsShmem,
                                       .nonblocking = false});
   if (!descriptor) return std::unexpected(descriptor.error());
   std::shared_ptr<Core> core(new Core(options, std::move(*descriptor)));
-  if (!core->filler_.valid() || !core->doorbell_.valid()) return open_error(ENOMEM);
+  if (!core->filler_.valid() || !core->write_back_.valid() || !core->doorbell_.valid()) return open_error(ENOMEM);
   const PageRange bell = PageRange::of(core->doorbell_.data(), core->doorbell_.length());
   if (const auto registered = core->descriptor_.register_range(bell, mode::kMissing); !registered)
     return std::unexpected(registered.error());
@@ -42,17 +57,13 @@ Result<std::shared_ptr<Core>> Core::create(const PagerOptions& options) {
 }
 
 int Core::start(const PagerOptions& options) {
-  threads_.resize(workers_count_ + options.prefetchers);
+  threads_.resize(workers_count_ + options.prefetchers + evictors_count_);
   for (std::size_t i = 0; i < threads_.size(); ++i) {
     const bool worker = i < workers_count_;
-    const int code = threads_[i].start(worker ? "uf-fault" : "uf-prefetch", [this, worker] {
-      if (worker) {
-        work();
-      } else {
-        fetch_ahead();
-      }
-    });
-    if (code != 0) return code;
+    const bool prefetcher = !worker && i < workers_count_ + options.prefetchers;
+    const char* const name = worker ? "uf-fault" : prefetcher ? "uf-prefetch" : "uf-evict";
+    const auto body = worker ? &Core::work : prefetcher ? &Core::fetch_ahead : &Core::keep_room;
+    if (const int code = threads_[i].start(name, [this, body] { (this->*body)(); }); code != 0) return code;
   }
   return 0;
 }
@@ -63,6 +74,10 @@ Core::~Core() {
     stopping_ = true;
     prefetch_changed_.notify_all();
   }
+  {
+    const base::MutexLock lock(room_mutex_);
+    room_changed_.notify_all();
+  }
   ring();
   threads_.clear();
   // The user engine has to hear of it before the address can belong to somebody else.
@@ -71,8 +86,15 @@ Core::~Core() {
 }
 
 Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const MapOptions& options) {
-  auto region = Region::map(descriptor_, std::move(store), options, kFillBytes);
+  RegionLimits limits{.window = kFillBytes, .ahead = kAheadBytes, .managed = budget_.limited()};
+  if (budget_.limited()) {
+    limits.window = static_cast<std::size_t>(std::min<std::uint64_t>(limits.window, budget_.limit() / 8));
+    limits.ahead = static_cast<std::size_t>(std::min<std::uint64_t>(limits.ahead, budget_.limit() / 8));
+  }
+  auto region = Region::map(descriptor_, std::move(store), options, limits);
   if (!region) return region;
+  if (budget_.limited() && budget_.limit() < kLeastPages * (*region)->page_size())
+    return std::unexpected(Error{.operation = Operation::kMap, .code = EINVAL});
   const std::unique_lock lock(regions_mutex_);
   const auto place =
       std::ranges::upper_bound(regions_, (*region)->start(), {}, [](const auto& r) { return r->start(); });
@@ -80,13 +102,14 @@ Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const Ma
   return region;
 }
 
-// Out of the table first, so that nobody new comes; then the prefetch queue; then whoever is still
-// at work; only then the memory goes. A thread that faults meanwhile is told to try again until it
-// finds the memory gone.
+// Out of the table first, so that nobody new comes; then the queues; then whoever is still at work;
+// only then the memory goes. A thread that faults meanwhile is told to try again until it finds the
+// memory gone.
 void Core::close(Region& region) {
   {
     const std::unique_lock lock(regions_mutex_);
     std::erase_if(regions_, [&](const auto& other) { return other.get() == &region; });
+    closing_.push_back(&region);
   }
   {
     const std::lock_guard lock(prefetch_mutex_);
@@ -94,13 +117,23 @@ void Core::close(Region& region) {
     std::erase_if(prefetch_queue_, [&](const PrefetchItem& item) { return item.region == &region; });
     prefetch_changed_.notify_all();
   }
+  drop_waiting(region);
   for (;;) {
     const std::uint32_t seen = use_ended_.seen();
-    if (!region.in_use()) break;
+    if (evictor_.forget(region)) break;
     use_ended_.wait(seen);
   }
-  counters_.resident_bytes.subtract(region.resident().get());
   region.unmap();
+  Counters& counters = region.counters();
+  budget_.give(counters.resident_bytes.get());
+  budget_.unpin(region.pins().pages() * region.page_size());
+  budget_.subtract_dirty(counters.dirty_bytes.get());
+  counters.resident_bytes.subtract(counters.resident_bytes.get());
+  counters.dirty_bytes.subtract(counters.dirty_bytes.get());
+  const std::unique_lock lock(regions_mutex_);
+  std::erase(closing_, &region);
+  counters.add_to(past_);
+  if (waiting_count_ != 0) want_evictors();
 }
 
 RegionUse Core::find(std::uintptr_t address) {
@@ -112,19 +145,12 @@ RegionUse Core::find(std::uintptr_t address) {
   return RegionUse(region, use_ended_);
 }
 
-Statistics Core::statistics() const {
-  return {.faults = counters_.faults.get(),
-          .repeated = counters_.repeated.get(),
-          .pages_by_fault = counters_.pages_by_fault.get(),
-          .pages_by_prefetch = counters_.pages_by_prefetch.get(),
-          .zero_pages = counters_.zero_pages.get(),
-          .bytes_by_fault = counters_.bytes_by_fault.get(),
-          .bytes_by_prefetch = counters_.bytes_by_prefetch.get(),
-          .bytes_read = counters_.bytes_read.get(),
-          .pages_poisoned = counters_.pages_poisoned.get(),
-          .store_errors = counters_.store_errors.get(),
-          .resident_bytes = counters_.resident_bytes.get(),
-          .service = counters_.service.snapshot()};
+Statistics Core::statistics() {
+  const std::shared_lock lock(regions_mutex_);
+  Statistics sum = past_;
+  for (const auto& region : regions_) region->counters().add_to(sum);
+  for (const Region* region : closing_) region->counters().add_to(sum);
+  return sum;
 }
 
 }  // namespace userfault::pager

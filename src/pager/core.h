@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The threads of a pager, and the regions they serve.
 //
-// Lock order: leader_ before everything; then regions_mutex_; then prefetch_mutex_; then those of
-// Filler and Streams, which are leaves. No lock is held while the store is asked, except leader_
-// where the store promised to answer at once.
+// Lock order: leader_ before everything; then regions_mutex_; then prefetch_mutex_ or room_mutex_;
+// then those of Filler, Evictor, WriteBack, Streams and Pins, which are leaves. No lock is held while
+// the store is asked, except leader_ where the store promised to answer at once.
 #pragma once
 
 #include <atomic>
@@ -14,9 +14,14 @@
 #include <shared_mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/thread.h"
+#include "pager/budget.h"
 #include "pager/counters.h"
+#include "pager/error_log.h"
+#include "pager/evict.h"
 #include "pager/fill.h"
+#include "pager/flush.h"
 #include "pager/region.h"
 #include "userfault/pager.h"
 
@@ -32,12 +37,16 @@ class Core {
   [[nodiscard]] Result<std::shared_ptr<Region>> map(std::shared_ptr<Store> store, const MapOptions& options);
   void close(Region& region);
 
-  void prefetch(Region& region, PageSpan span);
+  void prefetch(Region& region, std::span<const PageSpan> spans);
   void wait_for_prefetch(Region& region);
 
+  [[nodiscard]] Result<void> flush(Region& region) { return flusher_.flush(RegionUse(region, use_ended_)); }
+  [[nodiscard]] Result<void> pin(Region& region, PageSpan span);
+  [[nodiscard]] Result<void> unpin(Region& region, PageSpan span);
+
   [[nodiscard]] EngineKind engine() const noexcept { return descriptor_.engine(); }
-  [[nodiscard]] Statistics statistics() const;
-  [[nodiscard]] std::vector<PageError> errors() const { return filler_.errors(); }
+  [[nodiscard]] Statistics statistics();
+  [[nodiscard]] std::vector<PageError> errors() const { return errors_.all(); }
 
  private:
   Core(const PagerOptions& options, Descriptor descriptor);
@@ -46,11 +55,41 @@ class Core {
   // Faults: workers.cc
   void work();
   void serve(const Message& message, const std::function<void()>& before_waiting);
-  void serve_fault(const RegionUse& region, std::uintptr_t address, const std::function<void()>& before_waiting);
-  void fill_for_fault(const RegionUse& region, std::size_t page, const std::function<void()>& before_waiting);
-  [[nodiscard]] PageSpan claim_around(Region& region, std::size_t page);
+  void serve_fault(const RegionUse& region, const Fault& fault, const std::function<void()>& before_waiting);
+  void fill_for_fault(const RegionUse& region, std::size_t page, bool write,
+                      const std::function<void()>& before_waiting);
+  void refill(const RegionUse& region, std::size_t page, bool write, const std::function<void()>& before_waiting);
+  [[nodiscard]] PageSpan claim_around(Region& region, std::size_t page, std::size_t most);
   [[nodiscard]] RegionUse find(std::uintptr_t address);
   void ring();
+
+  // Pages that are in memory: revive.cc
+  void revive(const RegionUse& region, std::size_t page, PageState was, const Fault& fault,
+              const std::function<void()>& before_waiting);
+  void note_dirty(Region& region);
+  void forget_content(Region& region, PageState was);
+
+  // Memory: room.cc
+  struct WaitingFault {
+    RegionUse region;
+    FillOrder order;
+    std::uint64_t deadline_ns;
+  };
+  [[nodiscard]] std::size_t take_memory(const Region& region, std::size_t most,
+                                        const std::function<void()>& before_waiting);
+  void wait_for_memory(const RegionUse& region, const FillOrder& order);
+  void drop_waiting(const Region& region);
+  [[nodiscard]] static bool claim_again(const WaitingFault& fault);
+  void keep_room();
+  [[nodiscard]] bool wait_until_wanted(bool progress, std::uint64_t& pause_ns);
+  [[nodiscard]] bool make_room();
+  [[nodiscard]] bool write_back();
+  [[nodiscard]] bool serve_waiting();
+  void give_up_waiting();
+  void want_evictors();
+
+  // Pins: pin.cc
+  void fill_now(const RegionUse& region, PageSpan span);
 
   // Prefetch: prefetch.cc
   struct PrefetchItem {
@@ -59,13 +98,22 @@ class Core {
   };
   void fetch_ahead();
   void enqueue(Region& region, PageSpan span, bool urgent);
+  [[nodiscard]] bool claim_memory(const RegionUse& region, FillOrder& order);
   [[nodiscard]] bool next_order(RegionUse& region, FillOrder& order);
   void let_faults_go_first();
 
-  Counters counters_;
   const Descriptor descriptor_;
   const unsigned workers_count_;
   const unsigned prefetchers_count_;
+  const unsigned evictors_count_;
+  const std::size_t most_queued_;
+  const std::chrono::nanoseconds memory_wait_;
+  ErrorLog errors_;
+  Budget budget_;
+  UseEnded use_ended_;
+  WriteBack write_back_;
+  Evictor evictor_;
+  Flusher flusher_;
   Filler filler_;
 
   std::atomic<bool> stopping_{false};  // nothing is fetched ahead any more
@@ -77,12 +125,19 @@ class Core {
 
   std::shared_mutex regions_mutex_;
   std::vector<std::shared_ptr<Region>> regions_;  // sorted by address
-  UseEnded use_ended_;
+  std::vector<const Region*> closing_;            // no longer found, and not yet in past_
+  Statistics past_;                               // of the regions that are gone
 
   std::mutex prefetch_mutex_;
   std::condition_variable prefetch_changed_;  // the queue, what is being filled, stopping
   std::deque<PrefetchItem> prefetch_queue_;
   std::vector<Region*> prefetching_;  // one entry a chunk that is being filled
+
+  base::Mutex room_mutex_;
+  base::Condition room_changed_;
+  std::atomic<bool> room_wanted_{false};       // the evictors have been told
+  std::atomic<std::size_t> waiting_count_{0};  // of waiting_, to look at without the lock
+  std::deque<WaitingFault> waiting_ USERFAULT_GUARDED_BY(room_mutex_);
 
   std::vector<base::Thread> threads_;  // last: joined before the rest goes
 };

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "userfault/histogram.h"
+#include "userfault/pager.h"
 
 namespace userfault::pager {
 
@@ -42,6 +43,7 @@ class SharedHistogram {
   std::atomic<std::uint64_t> max_{0};
 };
 
+// One set a region; a pager's is the sum.
 struct Counters {
   Counter faults;
   Counter repeated;
@@ -54,7 +56,40 @@ struct Counters {
   Counter pages_poisoned;
   Counter store_errors;
   Counter resident_bytes;
+  Counter prefetch_hits;
+  Counter prefetch_dropped;
+  Counter evictions;
+  Counter revived;
+  Counter write_faults;
+  Counter bytes_written;
+  Counter write_errors;
+  Counter dirty_bytes;
+  Counter memory_waits;
   SharedHistogram service;
+
+  void add_to(Statistics& sum) const noexcept {
+    sum.faults += faults.get();
+    sum.repeated += repeated.get();
+    sum.pages_by_fault += pages_by_fault.get();
+    sum.pages_by_prefetch += pages_by_prefetch.get();
+    sum.zero_pages += zero_pages.get();
+    sum.bytes_by_fault += bytes_by_fault.get();
+    sum.bytes_by_prefetch += bytes_by_prefetch.get();
+    sum.bytes_read += bytes_read.get();
+    sum.pages_poisoned += pages_poisoned.get();
+    sum.store_errors += store_errors.get();
+    sum.resident_bytes += resident_bytes.get();
+    sum.prefetch_hits += prefetch_hits.get();
+    sum.prefetch_dropped += prefetch_dropped.get();
+    sum.evictions += evictions.get();
+    sum.revived += revived.get();
+    sum.write_faults += write_faults.get();
+    sum.bytes_written += bytes_written.get();
+    sum.write_errors += write_errors.get();
+    sum.dirty_bytes += dirty_bytes.get();
+    sum.memory_waits += memory_waits.get();
+    sum.service.merge(service.snapshot());
+  }
 };
 
 [[nodiscard]] inline std::uint64_t now_ns() noexcept {

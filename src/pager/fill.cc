@@ -9,7 +9,6 @@
 namespace userfault::pager {
 namespace {
 
-constexpr std::size_t kMostErrors = 1024;
 // A run of zero pages inside other data is worth an operation of its own from here on.
 constexpr std::size_t kShortestZeroRun = 4;
 
@@ -21,13 +20,13 @@ bool all_zero(const std::byte* bytes, std::size_t length) {
   return first == 0 && std::memcmp(bytes, bytes + sizeof first, length - sizeof first) == 0;
 }
 
-struct Run {
+struct Alike {
   std::size_t pages;
   bool zero;
 };
 
 // The longest run of one kind that `bytes` begins with. Short runs of zero pages count as data.
-Run next_run(const std::byte* bytes, std::size_t pages, std::size_t page_size) {
+Alike next_run(const std::byte* bytes, std::size_t pages, std::size_t page_size) {
   const auto zero_at = [&](std::size_t i) { return all_zero(bytes + i * page_size, page_size); };
   std::size_t zeroes = 0;
   while (zeroes < pages && zero_at(zeroes)) ++zeroes;
@@ -38,6 +37,11 @@ Run next_run(const std::byte* bytes, std::size_t pages, std::size_t page_size) {
     if (tail == kShortestZeroRun) return {i + 1 - tail, false};
   }
   return {pages, false};
+}
+
+// Such a page is installed on its own.
+bool is_written(const Region& region, const FillOrder& order, PageSpan span) {
+  return region.writable() && order.write && order.demanded - span.first < span.count;
 }
 
 }  // namespace
@@ -52,11 +56,14 @@ struct Filler::Fill {
   bool* would_wait = nullptr;  // where to note that the store refused to wait; on the asker's stack
 };
 
-Filler::Filler(const PagerOptions& options, Counters& counters, unsigned fills)
+Filler::Filler(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned fills)
     : attempts_(std::max(1, options.store_attempts)),
       pause_(options.store_pause),
-      counters_(counters),
-      memory_(base::OwnedMapping::anonymous(kStagingBytes * fills)) {
+      errors_(errors),
+      budget_(budget),
+      evictor_(evictor),
+      memory_(base::OwnedMapping::anonymous(kStagingBytes * fills)),
+      zeroes_(base::OwnedMapping::anonymous(kStagingBytes)) {
   if (!memory_.valid()) return;
   ::madvise(memory_.data(), memory_.length(), MADV_HUGEPAGE);
   for (unsigned i = 0; i < fills; ++i) {
@@ -107,7 +114,7 @@ void Filler::fill(const RegionUse& region, const FillOrder& order, const std::fu
     if (extent.length < bytes) piece.count = std::max<std::size_t>(1, static_cast<std::size_t>(extent.length) / page);
     const std::size_t piece_bytes = region->stored_bytes(piece);
     const std::byte* view = nullptr;
-    if (extent.zero && extent.length >= piece_bytes && region->can_zero()) {
+    if (extent.zero && extent.length >= piece_bytes && (region->can_zero() || region->writable())) {
       install_zeroes(*region, order, piece);
     } else if (piece_bytes == piece.count * page && (view = region->store().view(offset, piece_bytes)) != nullptr) {
       install(*region, order, piece, view);
@@ -158,7 +165,7 @@ void Filler::complete(Fill* fill) {
     return;
   }
   const std::size_t bytes = fill->order.span.count * region.page_size();
-  counters_.bytes_read.add(fill->request.length);
+  region.counters().bytes_read.add(fill->request.length);
   std::memset(fill->staging + fill->request.length, 0, bytes - fill->request.length);
   install(region, fill->order, fill->order.span, fill->staging);
   give(fill);
@@ -169,17 +176,17 @@ void Filler::complete(Fill* fill) {
 void Filler::recover(Fill* fill) {
   Region& region = *fill->region;
   const PageSpan span = fill->order.span;
-  counters_.store_errors.add(1);
+  region.counters().store_errors.add(1);
   const std::size_t good = std::min(span.count, fill->request.bytes / region.page_size());
   if (good != 0) {
-    counters_.bytes_read.add(good * region.page_size());
+    region.counters().bytes_read.add(good * region.page_size());
     install(region, fill->order, {span.first, good}, fill->staging);
   }
   bool demanded_left = false;
   for (std::size_t page = span.first + good; page < span.end(); ++page) {
     if (page == fill->order.demanded) {
       demanded_left = true;
-    } else if (region.states().finish(page, PageState::kAbsent)) {
+    } else if (abandon(region, page)) {
       region.wake({page, 1});
     }
   }
@@ -205,20 +212,38 @@ void Filler::retry_demanded(Fill* fill) {
 
 void Filler::install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
   while (span.count != 0) {
-    const Run run = region.can_zero() ? next_run(bytes, span.count, region.page_size()) : Run{span.count, false};
+    const Alike run = region.can_zero() ? next_run(bytes, span.count, region.page_size()) : Alike{span.count, false};
     const PageSpan part{span.first, run.pages};
     if (run.zero) {
       install_zeroes(region, order, part);
     } else {
-      count(region, order, part, false, false);
-      installed(region, order, part, region.install(part, bytes), false);
+      install_data(region, order, part, bytes);
     }
     bytes += run.pages * region.page_size();
     span = {part.end(), span.count - run.pages};
   }
 }
 
+// The page that a thread wants to write to is not protected, the others of a writable region are.
+void Filler::install_data(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
+  while (span.count != 0) {
+    PageSpan part = span;
+    const std::size_t demanded = order.demanded - span.first;
+    const bool split = region.writable() && order.write && demanded < span.count;
+    if (split) part.count = demanded == 0 ? 1 : demanded;
+    const bool protect = region.writable() && !(split && demanded == 0);
+    count(region, order, part, bytes == zeroes_.data(), false);
+    installed(region, order, part, region.install(part, bytes, protect), bytes == zeroes_.data());
+    if (bytes != zeroes_.data()) bytes += part.count * region.page_size();
+    span = {part.end(), span.count - part.count};
+  }
+}
+
 void Filler::install_zeroes(Region& region, const FillOrder& order, PageSpan span) {
+  if (!region.can_zero()) {
+    install_data(region, order, span, zeroes_.data());
+    return;
+  }
   count(region, order, span, true, false);
   installed(region, order, span, region.install_zeroes(span), true);
 }
@@ -228,12 +253,14 @@ void Filler::install_zeroes(Region& region, const FillOrder& order, PageSpan spa
 void Filler::count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back) {
   const auto add = [back](Counter& counter, std::uint64_t n) { back ? counter.subtract(n) : counter.add(n); };
   const bool by_fault = order.cause == Cause::kFault;
-  const std::uint64_t memory = span.count * region.page_size();
-  add(by_fault ? counters_.pages_by_fault : counters_.pages_by_prefetch, span.count);
-  add(by_fault ? counters_.bytes_by_fault : counters_.bytes_by_prefetch, region.stored_bytes(span));
-  add(counters_.resident_bytes, memory);
-  add(region.resident(), memory);
-  if (zeroes) add(counters_.zero_pages, span.count);
+  Counters& counters = region.counters();
+  add(by_fault ? counters.pages_by_fault : counters.pages_by_prefetch, span.count);
+  add(by_fault ? counters.bytes_by_fault : counters.bytes_by_prefetch, region.stored_bytes(span));
+  add(counters.resident_bytes, span.count * region.page_size());
+  if (zeroes) add(counters.zero_pages, span.count);
+  if (!is_written(region, order, span)) return;
+  add(counters.dirty_bytes, region.page_size());
+  back ? budget_.subtract_dirty(region.page_size()) : budget_.add_dirty(region.page_size());
 }
 
 void Filler::installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result, bool zeroes) {
@@ -242,13 +269,16 @@ void Filler::installed(Region& region, const FillOrder& order, PageSpan span, co
     give_up(region, order, span, result.error().code);
     return;
   }
-  if (order.demanded - span.first < span.count) counters_.service.add(now_ns() - order.since_ns);
+  const bool demanded = order.demanded - span.first < span.count;
+  if (demanded) region.counters().service.add(now_ns() - order.since_ns);
+  const bool dirty = is_written(region, order, span);
   bool wanted = false;
   for (std::size_t page = span.first; page < span.end(); ++page)
-    wanted |= region.states().finish(page, PageState::kResident);
+    wanted |= region.states().finish(page, dirty ? PageState::kDirty : PageState::kResident);
   // The filling operation woke whoever waited for these pages; but the program may have dropped
   // one again before it was marked resident, and a thread that came then waits for us.
   if (wanted) region.wake(span);
+  evictor_.add(region, span);
 }
 
 // The engine refused. ESRCH: the process is ending. EAGAIN: a layout change does not end. Both leave
@@ -259,26 +289,25 @@ void Filler::give_up(Region& region, const FillOrder& order, PageSpan span, int 
       poison(region, page, code);
       continue;
     }
-    const bool wanted = region.states().finish(page, PageState::kAbsent);
+    const bool wanted = abandon(region, page);
     if (wanted || page == order.demanded) region.wake({page, 1});
   }
 }
 
-// Marked after it is done, so that nobody who sees the state can still find the page missing.
-void Filler::poison(Region& region, std::size_t page, int code) {
-  {
-    const std::lock_guard lock(errors_mutex_);
-    if (errors_.size() < kMostErrors)
-      errors_.push_back({region.range_of({page, 1}).start, region.offset_of(page), code});
-  }
-  counters_.pages_poisoned.add(1);
-  region.poison(page);
-  if (region.states().finish(page, PageState::kPoisoned)) region.wake({page, 1});
+bool Filler::abandon(Region& region, std::size_t page) {
+  const bool wanted = region.states().finish(page, PageState::kAbsent);
+  budget_.give(region.page_size());
+  return wanted;
 }
 
-std::vector<PageError> Filler::errors() const {
-  const std::lock_guard lock(errors_mutex_);
-  return errors_;
+// Marked after it is done, so that nobody who sees the state can still find the page missing.
+void Filler::poison(Region& region, std::size_t page, int code) {
+  errors_.add({region.range_of({page, 1}).start, region.offset_of(page), code, false});
+  region.counters().pages_poisoned.add(1);
+  if (region.managed()) (void)region.drop({page, 1});  // parts of it may be there
+  region.poison(page);
+  if (region.states().finish(page, PageState::kPoisoned)) region.wake({page, 1});
+  budget_.give(region.page_size());
 }
 
 }  // namespace userfault::pager

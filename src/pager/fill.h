@@ -14,7 +14,10 @@
 #include <vector>
 
 #include "base/mapping.h"
+#include "pager/budget.h"
 #include "pager/counters.h"
+#include "pager/error_log.h"
+#include "pager/evict.h"
 #include "pager/region.h"
 #include "userfault/pager.h"
 
@@ -26,29 +29,33 @@ constexpr std::size_t kStagingBytes = std::size_t{2} << 20;
 
 enum class Cause : std::uint8_t { kFault, kPrefetch };
 
-// Pages that the caller owns, and why they are filled.
+// Pages that the caller owns, whose memory he has taken from the budget, and why they are filled.
 struct FillOrder {
   static constexpr std::size_t kNone = SIZE_MAX;
   PageSpan span;
   std::size_t demanded = kNone;  // the page that a thread waits for: it is poisoned if it must be;
                                  // the others are given back when they cannot be had
   Cause cause = Cause::kFault;
+  bool write = false;          // the thread wants to write to the demanded page
   std::uint64_t since_ns = 0;  // when the fault's message was read
 };
 
 class Filler {
  public:
-  Filler(const PagerOptions& options, Counters& counters, unsigned fills);
+  Filler(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned fills);
   ~Filler();
   Filler(const Filler&) = delete;
   Filler& operator=(const Filler&) = delete;
-  [[nodiscard]] bool valid() const noexcept { return memory_.valid(); }
+  [[nodiscard]] bool valid() const noexcept { return memory_.valid() && zeroes_.valid(); }
 
   // Fills the order's pages. `before_waiting` is called once, before this thread waits for a slow
   // store or for a free Fill.
   void fill(const RegionUse& region, const FillOrder& order, const std::function<void()>& before_waiting);
 
-  [[nodiscard]] std::vector<PageError> errors() const;
+  // Makes the page SIGBUS, because of `code`, and gives it back with its memory.
+  void poison(Region& region, std::size_t page, int code);
+  // Gives a page that was not filled back with its memory. True: wake it.
+  [[nodiscard]] bool abandon(Region& region, std::size_t page);
 
  private:
   struct Fill;
@@ -62,24 +69,24 @@ class Filler {
   void retry_demanded(Fill* fill);
 
   void install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes);
+  void install_data(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes);
   void install_zeroes(Region& region, const FillOrder& order, PageSpan span);
   void count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back);
   void installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result, bool zeroes);
   void give_up(Region& region, const FillOrder& order, PageSpan span, int code);
-  void poison(Region& region, std::size_t page, int code);
 
   const int attempts_;
   const std::chrono::microseconds pause_;
-  Counters& counters_;
+  ErrorLog& errors_;
+  Budget& budget_;
+  Evictor& evictor_;
   base::OwnedMapping memory_;
+  const base::OwnedMapping zeroes_;  // kStagingBytes of them, where UFFDIO_ZEROPAGE does not do
   std::vector<std::unique_ptr<Fill>> all_;
 
   std::mutex pool_mutex_;
   std::condition_variable pool_changed_;
   std::vector<Fill*> free_;  // the one used last on top: its buffer is still in the cache
-
-  mutable std::mutex errors_mutex_;
-  std::vector<PageError> errors_;
 };
 
 }  // namespace userfault::pager

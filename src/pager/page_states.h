@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One byte for every page of a region: who may do what with it. docs/pager.md draws the transitions.
 //
-// Threads: any. Every transition is one atomic step, and only the thread whose step led to kFilling
-// (it owns the page then) may lead out of it. Nothing here blocks.
+// Threads: any. Every transition is one atomic step, and only the thread whose step led to kOwned
+// may lead out of it. Nothing here blocks, but wait_while_owned().
 #pragma once
 
 #include <atomic>
@@ -14,12 +14,28 @@
 namespace userfault::pager {
 
 enum class PageState : std::uint8_t {
-  kAbsent,         // not filled. Zero, so that a fresh table costs no memory
-  kFilling,        // somebody owns it and is filling it
-  kFillingWanted,  // the same, and a thread's message about it was read meanwhile
-  kResident,       // filled by us. The program may have dropped it since (MADV_DONTNEED)
-  kPoisoned,       // the store could not give it
+  kAbsent,       // not in memory. Zero, so that a fresh table costs no memory
+  kOwned,        // somebody is filling it, writing it back, evicting it, or changing what it allows
+  kOwnedWanted,  // the same, and a thread's message about it was read meanwhile
+  kResident,     // in memory as the store has it; writing to it faults
+  kDirty,        // in memory, and may have been written since it was filled or written back
+  kIdle,         // kResident, but not mapped: the next touch faults and is noticed
+  kIdleDirty,    // kDirty, but not mapped
+  kPoisoned,     // the store could not give it
 };
+
+[[nodiscard]] constexpr bool is_owned(PageState state) noexcept {
+  return state == PageState::kOwned || state == PageState::kOwnedWanted;
+}
+[[nodiscard]] constexpr bool is_idle(PageState state) noexcept {
+  return state == PageState::kIdle || state == PageState::kIdleDirty;
+}
+[[nodiscard]] constexpr bool is_dirty(PageState state) noexcept {
+  return state == PageState::kDirty || state == PageState::kIdleDirty;
+}
+[[nodiscard]] constexpr bool is_in_memory(PageState state) noexcept {
+  return state == PageState::kResident || is_dirty(state) || is_idle(state);
+}
 
 class PageStates {
  public:
@@ -31,21 +47,21 @@ class PageStates {
 
   // Takes ownership of a page in state `from`; false when it is in another.
   [[nodiscard]] bool claim(std::size_t page, PageState from = PageState::kAbsent) noexcept {
-    return at(page).compare_exchange_strong(from, PageState::kFilling, std::memory_order_acq_rel,
+    return at(page).compare_exchange_strong(from, PageState::kOwned, std::memory_order_acq_rel,
                                             std::memory_order_acquire);
   }
 
   // What somebody finds who comes because of a fault. kAbsent: it is his now, as after claim().
-  // kFilling: its owner will wake the thread. Else the state that it is in.
+  // kOwned: its owner will wake the thread. Else the state that it is in.
   [[nodiscard]] PageState claim_or_want(std::size_t page) noexcept {
     auto state = at(page);
     PageState seen = state.load(std::memory_order_acquire);
     for (;;) {
       PageState next;
       switch (seen) {
-        case PageState::kAbsent: next = PageState::kFilling; break;
-        case PageState::kFilling: next = PageState::kFillingWanted; break;
-        case PageState::kFillingWanted: return PageState::kFilling;
+        case PageState::kAbsent: next = PageState::kOwned; break;
+        case PageState::kOwned: next = PageState::kOwnedWanted; break;
+        case PageState::kOwnedWanted: return PageState::kOwned;
         default: return seen;
       }
       if (state.compare_exchange_weak(seen, next, std::memory_order_acq_rel, std::memory_order_acquire)) return seen;
@@ -53,8 +69,29 @@ class PageStates {
   }
 
   // The owner's last step. True when a thread's message was read meanwhile: wake the page.
+  // Sequentially consistent, with wait_while_owned(): either it sees the page free, or we see it wait.
   [[nodiscard]] bool finish(std::size_t page, PageState to) noexcept {
-    return at(page).exchange(to, std::memory_order_acq_rel) == PageState::kFillingWanted;
+    const bool wanted = at(page).exchange(to) == PageState::kOwnedWanted;
+    if (waiting_.load() != 0) {
+      settled_.fetch_add(1);
+      settled_.notify_all();
+    }
+    return wanted;
+  }
+
+  // Returns the page's state once nobody owns it. The caller may own no page: owners never wait.
+  PageState wait_while_owned(std::size_t page) noexcept {
+    PageState state = get(page);
+    if (!is_owned(state)) return state;
+    waiting_.fetch_add(1);
+    for (;;) {
+      const std::uint32_t seen = settled_.load();
+      state = at(page).load();
+      if (!is_owned(state)) break;
+      settled_.wait(seen);
+    }
+    waiting_.fetch_sub(1);
+    return state;
   }
 
  private:
@@ -62,6 +99,8 @@ class PageStates {
     return std::atomic_ref<PageState>(bytes_.as<PageState>()[page]);
   }
   base::OwnedMapping bytes_;
+  std::atomic<std::uint32_t> waiting_{0};
+  std::atomic<std::uint32_t> settled_{0};
 };
 
 }  // namespace userfault::pager

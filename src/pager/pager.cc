@@ -3,6 +3,7 @@
 #include "userfault/pager.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "pager/core.h"
@@ -16,34 +17,74 @@ Mapping::Mapping(Mapping&&) noexcept = default;
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
   if (this != &other) {
-    close();
+    release();
     core_ = std::move(other.core_);
     region_ = std::move(other.region_);
   }
   return *this;
 }
 
-Mapping::~Mapping() { close(); }
+Mapping::~Mapping() { release(); }
 
-void Mapping::close() noexcept {
-  if (region_ != nullptr) core_->close(*region_);
+// Errors stand in the pager's list by then.
+void Mapping::release() noexcept {
+  if (region_ == nullptr) return;
+  (void)flush();
+  core_->close(*region_);
   region_.reset();
   core_.reset();
 }
+
+Result<void> Mapping::close() {
+  if (region_ == nullptr) return {};
+  if (auto flushed = flush(); !flushed) return flushed;
+  core_->close(*region_);
+  region_.reset();
+  core_.reset();
+  return {};
+}
+
+Result<void> Mapping::flush() const { return region_->writable() ? core_->flush(*region_) : Result<void>(); }
 
 std::byte* Mapping::data() const noexcept { return static_cast<std::byte*>(region_->range().data()); }
 std::size_t Mapping::size() const noexcept { return static_cast<std::size_t>(region_->store().size()); }
 std::size_t Mapping::page_size() const noexcept { return region_->page_size(); }
 
 bool Mapping::resident(std::size_t offset) const noexcept {
-  return region_->states().get(offset / region_->page_size()) == pager::PageState::kResident;
+  return pager::is_in_memory(region_->states().get(offset / region_->page_size()));
 }
 
 void Mapping::prefetch(std::size_t offset, std::size_t length) const {
-  const std::size_t page = region_->page_size();
-  const std::size_t end = std::min(size(), length > size() - std::min(offset, size()) ? size() : offset + length);
-  if (offset >= end) return;
-  core_->prefetch(*region_, {offset / page, (end + page - 1) / page - offset / page});
+  const MappedRange range{offset, length};
+  prefetch({&range, 1});
+}
+
+// What lies behind the end is left out.
+void Mapping::prefetch(std::span<const MappedRange> ranges) const {
+  std::vector<pager::PageSpan> spans;
+  for (const auto& [offset, length] : ranges) {
+    if (offset >= size() || length == 0) continue;
+    spans.push_back(region_->span_of(offset, std::min(length, size() - offset)));
+  }
+  core_->prefetch(*region_, spans);
+}
+
+Result<void> Mapping::pin(std::size_t offset, std::size_t length) const {
+  if (offset >= size() || length == 0 || length > size() - offset)
+    return std::unexpected(Error{.operation = Operation::kStore, .code = EINVAL});
+  return core_->pin(*region_, region_->span_of(offset, length));
+}
+
+Result<void> Mapping::unpin(std::size_t offset, std::size_t length) const {
+  if (offset >= size() || length == 0 || length > size() - offset)
+    return std::unexpected(Error{.operation = Operation::kStore, .code = EINVAL});
+  return core_->unpin(*region_, region_->span_of(offset, length));
+}
+
+Statistics Mapping::statistics() const {
+  Statistics result;
+  region_->counters().add_to(result);
+  return result;
 }
 
 void Mapping::wait_for_prefetch() const { core_->wait_for_prefetch(*region_); }

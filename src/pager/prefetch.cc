@@ -7,7 +7,14 @@
 
 namespace userfault::pager {
 
-void Core::prefetch(Region& region, PageSpan span) { enqueue(region, span, false); }
+void Core::prefetch(Region& region, std::span<const PageSpan> spans) {
+  std::size_t left = budget_.limited() ? static_cast<std::size_t>(budget_.limit() / region.page_size()) : SIZE_MAX;
+  for (PageSpan span : spans) {
+    span.count = std::min(span.count, left);
+    left -= span.count;
+    enqueue(region, span, false);
+  }
+}
 
 void Core::enqueue(Region& region, PageSpan span, bool urgent) {
   if (prefetchers_count_ == 0 || span.first >= region.pages()) return;
@@ -15,6 +22,10 @@ void Core::enqueue(Region& region, PageSpan span, bool urgent) {
   if (span.count == 0) return;
   const std::lock_guard lock(prefetch_mutex_);
   if (region.closing()) return;
+  if (prefetch_queue_.size() >= most_queued_) {
+    region.counters().prefetch_dropped.add(1);
+    return;
+  }
   if (urgent) {
     prefetch_queue_.push_front({&region, span});
   } else {
@@ -38,7 +49,7 @@ void Core::fetch_ahead() {
     FillOrder order;
     let_faults_go_first();
     if (!next_order(region, order)) return;
-    filler_.fill(region, order, {});
+    if (claim_memory(region, order)) filler_.fill(region, order, {});
     Region* const done = &*region;
     region = {};
     const std::lock_guard lock(prefetch_mutex_);
@@ -71,6 +82,18 @@ bool Core::next_order(RegionUse& region, FillOrder& order) {
     if (claimed != 0) return true;
     prefetch_changed_.notify_all();
   }
+}
+
+// Memory for the order's pages, or for some from the front; the rest is given back. While faults
+// wait for memory there is none.
+bool Core::claim_memory(const RegionUse& region, FillOrder& order) {
+  if (!budget_.limited()) return true;
+  const std::size_t taken = waiting_count_ != 0 ? 0 : take_memory(*region, order.span.count, {});
+  for (std::size_t page = order.span.first + taken; page < order.span.end(); ++page)
+    if (region->states().finish(page, PageState::kAbsent)) region->wake({page, 1});
+  if (taken < order.span.count) region->counters().prefetch_dropped.add(1);
+  order.span.count = taken;
+  return taken != 0;
 }
 
 // At most one wait a chunk: a program that faults without a pause must not stop prefetching for ever.

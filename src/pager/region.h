@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory of one mapping, its page states, and how to act on it through the descriptor.
 //
+// There are two kinds. Without a budget and for reading, it is private anonymous memory: the fastest
+// to fill, and nothing but filling is ever done to it. Else it is "managed": a shared memory object.
+// What a page holds can then be read through the object without a fault, and its mapping can go
+// while its memory stays.
+//
 // Threads: any, between map() and close(). Who works on a region holds a RegionUse; close() waits
 // until there is none.
 #pragma once
@@ -10,19 +15,50 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "base/fd.h"
 #include "pager/counters.h"
 #include "pager/page_states.h"
+#include "pager/pins.h"
 #include "pager/streams.h"
 #include "userfault/pager.h"
 
 namespace userfault::pager {
 
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// What the pager's options mean for each of its regions.
+struct RegionLimits {
+  std::size_t window;  // bytes of one fill, at most
+  std::size_t ahead;   // bytes that are fetched ahead at once, at most
+  bool managed;
+};
+
+// After a store refused a write it is left in peace for a moment, except by flush(). Any thread.
+class WriteHold {
+ public:
+  // How many refusals in a row that makes.
+  int refused() noexcept {
+    until_ns_ = now_ns() + kPauseNs;
+    return ++refusals_;
+  }
+  void accepted() noexcept {
+    if (refusals_ != 0) refusals_ = 0;
+  }
+  [[nodiscard]] bool active() const noexcept { return refusals_ != 0 && now_ns() < until_ns_; }
+
+ private:
+  static constexpr std::uint64_t kPauseNs = 10'000'000;
+  std::atomic<int> refusals_{0};
+  std::atomic<std::uint64_t> until_ns_{0};
+};
+
 class Region {
  public:
   // Maps and registers the memory; no page is there yet.
   [[nodiscard]] static Result<std::shared_ptr<Region>> map(const Descriptor& descriptor, std::shared_ptr<Store> store,
-                                                           const MapOptions& options, std::size_t most_bytes);
+                                                           const MapOptions& options, const RegionLimits& limits);
   ~Region();
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
@@ -45,6 +81,11 @@ class Region {
   [[nodiscard]] std::uint64_t offset_of(std::size_t page) const noexcept {
     return static_cast<std::uint64_t>(page) * page_size_;
   }
+  // The pages that some bytes lie in.
+  [[nodiscard]] PageSpan span_of(std::size_t offset, std::size_t length) const noexcept {
+    const std::size_t first = offset / page_size_;
+    return {first, (offset + length - 1) / page_size_ - first + 1};
+  }
   // How many of the span's bytes the store has; the rest, after its end, is zero.
   [[nodiscard]] std::size_t stored_bytes(PageSpan span) const noexcept;
 
@@ -53,18 +94,46 @@ class Region {
   // The same downwards from below `end`: how many pages right before it are ours now.
   [[nodiscard]] std::size_t claim_downwards(std::size_t end, std::size_t most) noexcept;
 
-  // Fills pages that the caller owns. They keep what was there already, and wake who waits.
-  [[nodiscard]] Result<void> install(PageSpan span, const std::byte* bytes) const;
+  // Fills pages that the caller owns. They keep what was there already, and wake who waits. With
+  // `protect`, writing to them faults.
+  [[nodiscard]] Result<void> install(PageSpan span, const std::byte* bytes, bool protect) const;
   [[nodiscard]] bool can_zero() const noexcept { return can_zero_; }
   [[nodiscard]] Result<void> install_zeroes(PageSpan span) const;
+
+  // Managed regions only; the caller owns the pages.
+  [[nodiscard]] bool managed() const noexcept { return object_.valid(); }
+  [[nodiscard]] bool writable() const noexcept { return writable_; }
+  // Copies what the pages hold, as far as the store has bytes, and says which parts of it are real:
+  // what the program has removed (MADV_REMOVE) is not. The pages are idle or protected. 0 or a
+  // positive errno.
+  struct Part {
+    std::size_t offset;  // in the copy
+    std::size_t length;
+  };
+  [[nodiscard]] int snapshot(PageSpan span, std::byte* into, std::vector<Part>& real) const;
+  // From now on a write faults; false when that cannot be had.
+  [[nodiscard]] bool protect(PageSpan span) const;
+  // Writes do not fault any more, and who waits for that is woken.
+  void allow_writes(std::size_t page) const;
+  // From now on any access faults; the memory stays. False when that cannot be had (mlock).
+  [[nodiscard]] bool hide(PageSpan span) const;
+  // The other way round. 0, or EFAULT: a part of the page is not in memory (MADV_REMOVE).
+  [[nodiscard]] int show(std::size_t page, bool protect) const;
+  // Gives the memory back. False: it could not be.
+  [[nodiscard]] bool drop(PageSpan span) const;
+
   // Makes touching the page SIGBUS (where even that fails, SIGSEGV) and wakes who waits.
   void poison(std::size_t page) const;
   void wake(PageSpan span) const;
   // Whether the hardware page at `address` is surely there. False also means: cannot tell.
   [[nodiscard]] bool surely_present(std::uintptr_t address) const;
-  // How many bytes of it are in memory.
-  [[nodiscard]] Counter& resident() noexcept { return resident_; }
-  // Set and read under the prefetch queue's lock: nothing is asked ahead any more.
+  [[nodiscard]] Counters& counters() noexcept { return counters_; }
+  [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
+  [[nodiscard]] Pins& pins() noexcept { return pins_; }
+  [[nodiscard]] WriteHold& write_hold() noexcept { return write_hold_; }
+  // Where the writing back in the background goes on; any value is right.
+  [[nodiscard]] std::atomic<std::size_t>& sweep() noexcept { return sweep_; }
+  // Nothing is asked ahead any more, and no fault waits for memory.
   [[nodiscard]] bool closing() const noexcept { return closing_; }
   void set_closing() noexcept { closing_ = true; }
   [[nodiscard]] bool in_use() const noexcept { return users_.load(std::memory_order_acquire) != 0; }
@@ -74,10 +143,11 @@ class Region {
  private:
   friend class RegionUse;
   Region(const Descriptor& descriptor, std::shared_ptr<Store> store, const MapOptions& options, PageRange range,
-         std::size_t page_size, std::size_t most_bytes);
+         std::size_t page_size, const RegionLimits& limits, base::Fd object);
   [[nodiscard]] RetryPolicy retry() const noexcept;
   template <typename Once>
   [[nodiscard]] Result<void> piecewise(PageRange range, Once once) const;
+  [[nodiscard]] Result<void> enlist(bool managed);
 
   const Descriptor& descriptor_;
   const std::shared_ptr<Store> store_;
@@ -86,11 +156,16 @@ class Region {
   const std::size_t hardware_page_;
   const std::size_t around_;
   const bool detect_streams_;
+  const bool writable_;
   bool can_zero_ = true;
+  base::Fd object_;
   PageStates states_;
   Streams streams_;
-  Counter resident_;
-  bool closing_ = false;
+  Pins pins_;
+  Counters counters_;
+  WriteHold write_hold_;
+  std::atomic<std::size_t> sweep_{0};
+  std::atomic<bool> closing_{false};
   std::atomic<std::uint32_t> users_{0};
 };
 

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 
 namespace userfault::pager {
 
@@ -27,8 +28,9 @@ class Streams {
     std::size_t ahead;   // the most pages fetched ahead at once
   };
   struct Advice {
-    PageSpan now;    // fill these, beginning with the page that was touched
-    PageSpan ahead;  // and ask for these; may be empty
+    PageSpan now;            // fill these, beginning with the page that was touched
+    PageSpan ahead;          // and ask for these; may be empty
+    std::size_t passed = 0;  // pages that were asked for ahead, and that the walk has passed by now
   };
 
   explicit Streams(Limits limits) noexcept : limits_(limits) {}
@@ -38,8 +40,8 @@ class Streams {
     for (Stream& stream : streams_)
       if (stream.used != 0 && page > stream.last && page <= stream.next) return advance(stream, page);
     Stream& oldest = *std::ranges::min_element(streams_, {}, &Stream::used);
-    oldest = {.last = page, .next = page + 1, .window = 1, .ahead = 0, .used = ++clock_};
-    return {.now = {page, 1}, .ahead = {}};
+    oldest = {.last = page, .next = page + 1, .window = 1, .ahead = 0, .asked = 0, .used = ++clock_};
+    return {.now = {page, 1}, .ahead = {}, .passed = 0};
   }
 
  private:
@@ -48,6 +50,7 @@ class Streams {
     std::size_t next = 0;  // the first page that nothing was asked for
     std::size_t window = 0;
     std::size_t ahead = 0;
+    std::size_t asked = 0;   // how many pages the latest ahead was
     std::uint64_t used = 0;  // when, 0: never
   };
 
@@ -58,11 +61,13 @@ class Streams {
     stream.window = std::min(stream.window * 2, limits_.window);
     const PageSpan now{page, stream.window};
     stream.next = std::max(stream.next, now.end());
-    if (!grown) return {now, {}};
+    const std::size_t passed = std::exchange(stream.asked, 0);
+    if (!grown) return {now, {}, passed};
     stream.ahead = std::min(std::max(stream.ahead * 2, limits_.window), limits_.ahead);
     const PageSpan ahead{stream.next, stream.ahead};
     stream.next = ahead.end();
-    return {now, ahead};
+    stream.asked = ahead.count;
+    return {now, ahead, passed};
   }
 
   const Limits limits_;

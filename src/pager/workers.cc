@@ -58,7 +58,7 @@ void Core::serve(const Message& message, const std::function<void()>& before_wai
   const Fault* const fault = std::get_if<Fault>(&message);
   if (fault == nullptr) return;  // no layout event was asked for
   if (const RegionUse region = find(fault->address); region) {
-    serve_fault(region, fault->address, before_waiting);
+    serve_fault(region, *fault, before_waiting);
     return;
   }
   const PageRange bell = PageRange::of(doorbell_.data(), doorbell_.length());
@@ -72,49 +72,72 @@ void Core::serve(const Message& message, const std::function<void()>& before_wai
   (void)descriptor_.wake({fault->address & ~(page - 1), page});
 }
 
-void Core::serve_fault(const RegionUse& region, std::uintptr_t address, const std::function<void()>& before_waiting) {
-  counters_.faults.add(1);
-  const std::size_t page = region->page_of(address);
+void Core::serve_fault(const RegionUse& region, const Fault& fault, const std::function<void()>& before_waiting) {
+  Counters& counters = region->counters();
+  counters.faults.add(1);
+  const std::size_t page = region->page_of(fault.address);
   const PageState state = region->states().claim_or_want(page);
   if (state == PageState::kAbsent) {
-    fill_for_fault(region, page, before_waiting);
+    fill_for_fault(region, page, fault.write && region->writable(), before_waiting);
     return;
   }
-  if (state == PageState::kFilling) {
-    counters_.repeated.add(1);
+  if (state == PageState::kOwned) {
+    counters.repeated.add(1);
     return;  // its owner wakes the thread
   }
   // It was filled, or poisoned, once. Either it is there, and the message is older than that; or the
   // program has dropped it since, and it has to come back.
-  if (region->surely_present(address) || !region->states().claim(page, state)) {
-    counters_.repeated.add(1);
+  const bool there = !region->managed() && region->surely_present(fault.address);
+  if (there || !region->states().claim(page, state)) {
+    counters.repeated.add(1);
     region->wake({page, 1});
-    return;
+  } else if (region->managed() && state != PageState::kPoisoned) {
+    revive(region, page, state, fault, before_waiting);
+  } else {
+    if (state == PageState::kResident) forget_content(*region, state);
+    refill(region, page, fault.write && region->writable(), before_waiting);
   }
-  if (state == PageState::kResident) {
-    region->resident().subtract(region->page_size());
-    counters_.resident_bytes.subtract(region->page_size());
-  }
-  filler_.fill(region, {.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .since_ns = now_ns()},
-               before_waiting);
 }
 
-void Core::fill_for_fault(const RegionUse& region, std::size_t page, const std::function<void()>& before_waiting) {
-  FillOrder order{.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .since_ns = now_ns()};
+// The caller owns the page, and it alone is filled.
+void Core::refill(const RegionUse& region, std::size_t page, bool write, const std::function<void()>& before_waiting) {
+  const FillOrder order{
+      .span = {page, 1}, .demanded = page, .cause = Cause::kFault, .write = write, .since_ns = now_ns()};
+  if (take_memory(*region, 1, before_waiting) == 0) {
+    wait_for_memory(region, order);
+  } else {
+    filler_.fill(region, order, before_waiting);
+  }
+}
+
+// The same, with its neighbours as far as that is worth it.
+void Core::fill_for_fault(const RegionUse& region, std::size_t page, bool write,
+                          const std::function<void()>& before_waiting) {
+  FillOrder order{.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .write = write, .since_ns = now_ns()};
+  std::size_t upwards = 1;
   if (region->detects_streams()) {
     const auto advice = region->streams().on_fault(page);
     if (advice.ahead.count != 0) enqueue(*region, advice.ahead, true);
-    if (advice.now.count > 1) order.span.count += region->claim_upwards(page + 1, advice.now.count - 1);
+    if (advice.passed != 0) region->counters().prefetch_hits.add(advice.passed);
+    upwards = advice.now.count;
   }
-  if (order.span.count == 1 && region->around() > 1) order.span = claim_around(*region, page);
+  const std::size_t most = std::max(upwards, region->around());
+  const std::size_t taken = take_memory(*region, most, before_waiting);
+  if (taken == 0) {
+    wait_for_memory(region, order);
+    return;
+  }
+  if (upwards > 1) order.span.count += region->claim_upwards(page + 1, std::min(upwards, taken) - 1);
+  if (order.span.count == 1 && region->around() > 1) order.span = claim_around(*region, page, taken);
+  budget_.give((taken - order.span.count) * region->page_size());
   filler_.fill(region, order, before_waiting);
 }
 
-// The aligned block of pages around one that is ours already, as far as it is free.
-PageSpan Core::claim_around(Region& region, std::size_t page) {
+// The aligned block of pages around one that is ours already, as far as it is free; `most` pages.
+PageSpan Core::claim_around(Region& region, std::size_t page, std::size_t most) {
   const std::size_t first = page & ~(region.around() - 1);
-  const std::size_t above = region.claim_upwards(page + 1, first + region.around() - page - 1);
-  const std::size_t below = region.claim_downwards(page, page - first);
+  const std::size_t above = region.claim_upwards(page + 1, std::min(most, first + region.around() - page) - 1);
+  const std::size_t below = region.claim_downwards(page, std::min(most - above - 1, page - first));
   return {page - below, below + 1 + above};
 }
 

@@ -22,8 +22,8 @@ TEST(PageStates, OneOwnerAtATime) {
   ASSERT_TRUE(states.valid());
   EXPECT_TRUE(states.claim(1));
   EXPECT_FALSE(states.claim(1));
-  EXPECT_EQ(states.claim_or_want(1), PageState::kFilling);
-  EXPECT_EQ(states.claim_or_want(1), PageState::kFilling);
+  EXPECT_EQ(states.claim_or_want(1), PageState::kOwned);
+  EXPECT_EQ(states.claim_or_want(1), PageState::kOwned);
   EXPECT_TRUE(states.finish(1, PageState::kResident)) << "somebody wanted it meanwhile";
   EXPECT_EQ(states.claim_or_want(1), PageState::kResident);
   EXPECT_FALSE(states.claim(1));

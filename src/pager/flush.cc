@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pager/flush.h"
+
+#include <algorithm>
+
+#include "pager/fill.h"
+
+namespace userfault::pager {
+namespace {
+
+// What is written at once. Threads that write to one of these pages wait for it.
+constexpr std::uint64_t kBatchBytes = kWriteBytes;
+
+Error store_error(PageRange range, int code) {
+  return {.operation = Operation::kStore, .code = code, .address = range.start, .length = range.length};
+}
+
+}  // namespace
+
+// A page that is owned may become dirty, or may be on its way to the store: it is waited for. While
+// we wait we own nothing, so two flushes never wait for each other.
+Result<void> Flusher::flush(const RegionUse& region) const {
+  PageStates& states = region->states();
+  Batch batch;
+  for (std::size_t page = 0; page < region->pages(); ++page) {
+    PageState state = states.get(page);
+    while (is_owned(state) || is_dirty(state)) {
+      if (is_owned(state)) {
+        write(batch, write_back_.attempts());
+        state = states.wait_while_owned(page);
+      } else if (take(region, page, state, batch)) {
+        break;
+      } else {
+        state = states.get(page);
+      }
+    }
+    if (batch.bytes >= kBatchBytes) write(batch, write_back_.attempts());
+  }
+  write(batch, write_back_.attempts());
+  if (!batch.result) return batch.result;
+  if (const int code = region->store().flush(); code != 0) return std::unexpected(store_error(region->range(), code));
+  return {};
+}
+
+std::uint64_t Flusher::write_some(const RegionUse& region) const {
+  if (region->write_hold().active()) return 0;
+  Batch batch;
+  const std::size_t pages = region->pages();
+  const std::size_t start = region->sweep().load() % pages;
+  std::size_t looked = 0;
+  for (; looked < pages && batch.bytes < kBatchBytes; ++looked) {
+    const std::size_t page = (start + looked) % pages;
+    const PageState state = region->states().get(page);
+    if (is_dirty(state)) (void)take(region, page, state, batch);
+  }
+  region->sweep() = (start + looked) % pages;
+  write(batch, 1);
+  return batch.written;
+}
+
+// False when somebody else was faster.
+bool Flusher::take(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const {
+  if (!region->states().claim(page, state)) return false;
+  const bool joins = !batch.runs.empty() && batch.runs.back().span.end() == page && batch.runs.back().was == state &&
+                     batch.runs.back().span.count * region->page_size() < kFillBytes;
+  if (joins) {
+    ++batch.runs.back().span.count;
+  } else {
+    batch.runs.push_back({.region = region.share(), .span = {page, 1}, .was = state});
+  }
+  batch.bytes += region->page_size();
+  return true;
+}
+
+void Flusher::write(Batch& batch, int attempts) const {
+  std::vector<Run> ready;
+  for (Run& run : batch.runs) {
+    if (run.was == PageState::kIdleDirty || run.region->protect(run.span)) {
+      ready.push_back(std::move(run));
+    } else {
+      run.code = EAGAIN;
+      settle(run, batch);
+    }
+  }
+  write_back_.write(ready, attempts);
+  for (const Run& run : ready) settle(run, batch);
+  batch.runs.clear();
+  batch.bytes = 0;
+}
+
+// A device may write to a pinned page at any time without anybody noticing: it stays dirty.
+void Flusher::settle(const Run& run, Batch& batch) const {
+  Region& region = *run.region;
+  const std::uint64_t bytes = run.span.count * region.page_size();
+  if (run.code != 0) {
+    if (batch.result) batch.result = std::unexpected(store_error(region.range_of(run.span), run.code));
+    WriteBack::release(run, run.was);
+    return;
+  }
+  batch.written += bytes;
+  bool wanted = false;
+  for (std::size_t page = run.span.first; page < run.span.end(); ++page) {
+    if (region.pins().cover(page)) {
+      wanted |= region.states().finish(page, run.was);
+      continue;
+    }
+    region.counters().dirty_bytes.subtract(region.page_size());
+    budget_.subtract_dirty(region.page_size());
+    wanted |= region.states().finish(page, is_idle(run.was) ? PageState::kIdle : PageState::kResident);
+  }
+  if (wanted) region.wake(run.span);
+}
+
+}  // namespace userfault::pager

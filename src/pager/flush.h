@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing a region's dirty pages back while they stay in memory.
+#pragma once
+
+#include <vector>
+
+#include "pager/budget.h"
+#include "pager/write_back.h"
+
+namespace userfault::pager {
+
+class Flusher {
+ public:
+  Flusher(Budget& budget, WriteBack& write_back) noexcept : budget_(budget), write_back_(write_back) {}
+
+  // Writes what was dirty when it was called, also what others are writing just now, and makes the
+  // store durable.
+  [[nodiscard]] Result<void> flush(const RegionUse& region) const;
+
+  // Writes some dirty pages, going on where the last call for this region ended; how many bytes.
+  // Leaves pages alone that somebody else is at work on.
+  std::uint64_t write_some(const RegionUse& region) const;
+
+ private:
+  // Dirty pages that are ours and protected by now, to be written together.
+  struct Batch {
+    std::vector<Run> runs;
+    std::uint64_t bytes = 0;
+    std::uint64_t written = 0;
+    Result<void> result;  // the first error
+  };
+  bool take(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const;
+  void write(Batch& batch, int attempts) const;
+  void settle(const Run& run, Batch& batch) const;
+
+  Budget& budget_;
+  WriteBack& write_back_;
+};
+
+}  // namespace userfault::pager

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is done to pages. Every function acts on pages that the caller owns.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/last_error.h"
+#include "base/page_size.h"
+#include "pager/poison.h"
+#include "pager/region.h"
+#include "userfault/memory.h"
+
+namespace userfault::pager {
+
+RetryPolicy Region::retry() const noexcept { return {.page_size = hardware_page_}; }
+
+// ENOENT also means that the program has split the mapping (mprotect), replaced or unmapped a part
+// of it (real-kernel row 31). Then each hardware page is done alone, and those that are no longer
+// ours need nothing.
+template <typename Once>
+Result<void> Region::piecewise(PageRange range, Once once) const {
+  auto done = once(range, 0);
+  if (done) return {};
+  if (done.error().code != ENOENT) return std::unexpected(done.error());
+  for (std::size_t at = 0; at < range.length; at += hardware_page_) {
+    done = once({range.start + at, hardware_page_}, at);
+    if (!done && done.error().code != ENOENT) return std::unexpected(done.error());
+  }
+  (void)descriptor_.wake(range);
+  return {};
+}
+
+Result<void> Region::install(PageSpan span, const std::byte* bytes, bool protect) const {
+  return piecewise(range_of(span), [&](PageRange part, std::size_t at) {
+    return descriptor_.copy_fully(part, bytes + at, {.write_protect = protect}, retry());
+  });
+}
+
+Result<void> Region::install_zeroes(PageSpan span) const {
+  return piecewise(range_of(span),
+                   [&](PageRange part, std::size_t) { return descriptor_.zeropage_fully(part, retry()); });
+}
+
+bool Region::protect(PageSpan span) const {
+  return piecewise(range_of(span),
+                   [&](PageRange part, std::size_t) { return descriptor_.write_protect_fully(part, retry()); })
+      .has_value();
+}
+
+// What cannot be had here is memory that is no longer ours, or a process that ends.
+void Region::allow_writes(std::size_t page) const {
+  (void)piecewise(range_of({page, 1}),
+                  [&](PageRange part, std::size_t) { return descriptor_.write_unprotect_fully(part, retry()); });
+}
+
+// ENOMEM: a part of it is not mapped any more, and the rest is done (madvise(2)).
+bool Region::hide(PageSpan span) const {
+  const auto done = memory::advise(range_of(span), MADV_DONTNEED);
+  return done || done.error().code == ENOMEM;
+}
+
+int Region::show(std::size_t page, bool protect) const {
+  const auto done = piecewise(range_of({page, 1}), [&](PageRange part, std::size_t) {
+    return descriptor_.resume_fully(part, {.write_protect = protect}, retry());
+  });
+  return done ? 0 : done.error().code;
+}
+
+// Copied first and looked for holes afterwards: the owner of a page is the only one to fill it, so
+// what is no hole then was none while it was copied. Reading a hole makes no page. Huge pages know
+// no holes: what was removed from them reads as zeroes here.
+int Region::snapshot(PageSpan span, std::byte* into, std::vector<Part>& real) const {
+  const auto start = static_cast<off_t>(offset_of(span.first));
+  const std::size_t length = stored_bytes(span);
+  for (std::size_t at = 0; at < length;) {
+    const ssize_t got = ::pread(object_.get(), into + at, length - at, start + static_cast<off_t>(at));
+    if (got < 0 && base::last_error() == EINTR) continue;
+    if (got <= 0) return got < 0 ? base::last_error() : EIO;
+    at += static_cast<std::size_t>(got);
+  }
+  if (hardware_page_ == kHugePage) {
+    real.push_back({0, length});
+    return 0;
+  }
+  const off_t end = start + static_cast<off_t>(length);
+  for (off_t at = start; at < end;) {
+    const off_t data = ::lseek(object_.get(), at, SEEK_DATA);
+    if (data < 0 || data >= end) break;
+    const off_t hole = std::min(::lseek(object_.get(), data, SEEK_HOLE), end);
+    if (hole <= data) return EIO;
+    real.push_back({static_cast<std::size_t>(data - start), static_cast<std::size_t>(hole - data)});
+    at = hole;
+  }
+  return 0;
+}
+
+// The user engine has to hear that the pages are missing. The kernel sees the hole by itself.
+bool Region::drop(PageSpan span) const {
+  if (descriptor_.engine() != EngineKind::kKernel && !hide(span)) return false;
+  return ::fallocate(object_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                     static_cast<off_t>(offset_of(span.first)), static_cast<off_t>(span.count * page_size_)) == 0;
+}
+
+void Region::poison(std::size_t page) const { poison_range(descriptor_, range_of({page, 1}), retry()); }
+
+void Region::wake(PageSpan span) const { (void)descriptor_.wake(range_of(span)); }
+
+bool Region::surely_present(std::uintptr_t address) const {
+  // mincore(2) tells for the kernel's engine; ours keeps what is missing in ways that it cannot see.
+  if (descriptor_.engine() != EngineKind::kKernel) return false;
+  const PageRange page{address & ~(base::page_size() - 1), base::page_size()};
+  unsigned char there = 0;
+  return ::mincore(page.data(), page.length, &there) == 0 && (there & 1) != 0;
+}
+
+}  // namespace userfault::pager

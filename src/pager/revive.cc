@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults on managed pages that are in memory already: the first write to a page, a page that was
+// hidden to see whether it is still used, one that the program dropped (MADV_DONTNEED) or removed
+// (MADV_REMOVE), and messages that are older than the page.
+#include <cerrno>
+
+#include "pager/core.h"
+
+namespace userfault::pager {
+
+// The caller owns the page, which was in state `was`.
+void Core::revive(const RegionUse& region, std::size_t page, PageState was, const Fault& fault,
+                  const std::function<void()>& before_waiting) {
+  const bool write = fault.write && region->writable();
+  const bool protect = region->writable() && !write && !is_dirty(was);
+  Counters& counters = region->counters();
+  if (!fault.write_protect && region->show(page, protect) == EFAULT) {
+    forget_content(*region, was);
+    // Where only a part was removed, the rest of a dirty page is still to be written.
+    fill_for_fault(region, page, write || is_dirty(was), before_waiting);
+    return;
+  }
+  if (fault.write_protect || (write && was == PageState::kResident)) {
+    region->allow_writes(page);
+    counters.write_faults.add(1);
+  } else if (is_idle(was)) {
+    counters.revived.add(1);
+  } else {
+    counters.repeated.add(1);
+  }
+  const bool dirty = write || is_dirty(was);
+  if (dirty && !is_dirty(was)) note_dirty(*region);
+  (void)region->states().finish(page, dirty ? PageState::kDirty : PageState::kResident);
+  // Whoever came meanwhile, and whoever found the page there: UFFDIO_CONTINUE wakes nobody then.
+  region->wake({page, 1});
+}
+
+void Core::note_dirty(Region& region) {
+  region.counters().dirty_bytes.add(region.page_size());
+  budget_.add_dirty(region.page_size());
+  if (budget_.too_dirty()) want_evictors();
+}
+
+// The program has removed the page, or a part of it, with MADV_REMOVE. What it had written goes with
+// it, as from a file.
+void Core::forget_content(Region& region, PageState was) {
+  if (is_dirty(was)) {
+    region.counters().dirty_bytes.subtract(region.page_size());
+    budget_.subtract_dirty(region.page_size());
+  }
+  region.counters().resident_bytes.subtract(region.page_size());
+  budget_.give(region.page_size());
+}
+
+}  // namespace userfault::pager
