@@ -131,5 +131,39 @@ case $case in
     expect 1 "the packed image is damaged there" image.zst
     head -c 1000000 image.zst >short.zst
     expect 1 "not a packed image, or truncated" zstd:short.zst ;;
+  budget)
+    flat 20000001
+    for engine in kernel user; do
+      "$userfault" restore image --engine $engine --access none --quiet 2>out || { cat out; continue; }
+      for shape in "4m --access sequential" "4m --access random --readers 4" "4m --access none" "8m --page-size 2m" \
+        "4m --prefetch"; do
+        # shellcheck disable=SC2086
+        expect 0 "every byte: 20000001 bytes" image --engine $engine --verify --json report.json --budget $shape
+        [ "$(field evictions)" -gt 0 ] || die "$shape: nothing was evicted"
+        [ "$(field resident_bytes)" -le "$(field budget)" ] || die "$shape: more than the budget"
+      done
+      "$live" 16 core
+      expect 0 "every byte" core --engine $engine --budget 4m --verify --access random
+    done ;;
+  writable)
+    flat 5000001
+    cp image before
+    for engine in kernel user; do
+      "$userfault" restore image --engine $engine --access none --quiet 2>out || { cat out; continue; }
+      expect 0 "every byte" image --engine $engine --writable --access random --budget 1m --verify --json report.json
+      [ "$(field bytes_inverted)" = 1221 ] || die "$(field bytes_inverted) bytes inverted, 1221 expected"
+      # cmp -l counts from 1: the first byte of every page differs, and nothing else.
+      cmp -l before image >different || true
+      awk '$1 % 4096 != 1 { exit 1 }' different || die "a byte that was not written has changed"
+      [ "$(wc -l <different)" -eq 1221 ] || die "$(wc -l <different) bytes differ"
+      expect 0 "every byte" image --engine $engine --writable --readers 3 --verify
+      cmp before image || die "inverted twice, it is another file"
+      expect 0 "every byte" image --engine $engine --writable --access none --verify
+      expect 0 "every byte" image --engine $engine --budget 1m --verify
+      cmp before image || die "something was written without --access"
+    done
+    "$live" 8 core
+    expect 1 "only a flat file" core --writable
+    expect 1 "only a flat file" zero:1m --writable ;;
   *) die "no such case: $case" ;;
 esac

@@ -62,7 +62,7 @@ class Shuffle {
 // although the mark said no. No fault that goes to another thread and back is as short as this.
 constexpr auto kShortestFault = std::chrono::microseconds(1);
 
-void touch(const PageIndex::Place& place, AccessResult& result) {
+void load(const PageIndex::Place& place, AccessResult& result) {
   const std::byte* const at = place.mapping->data() + place.offset;
   if (place.mapping->resident(place.offset)) {
     if (!guarded_load(at)) ++result.unreadable;
@@ -81,34 +81,40 @@ void touch(const PageIndex::Place& place, AccessResult& result) {
   }
 }
 
-void touch_slice(const PageIndex& index, AccessPattern pattern, unsigned reader, unsigned readers, std::uint64_t seed,
-                 AccessResult& result) {
-  if (pattern == AccessPattern::kSequential) {
+void touch(const PageIndex::Place& place, bool write, AccessResult& result) {
+  load(place, result);
+  if (write && guarded_invert(place.mapping->data() + place.offset)) ++result.written;
+}
+
+void touch_slice(const PageIndex& index, const AccessOptions& options, unsigned reader, AccessResult& result) {
+  const unsigned readers = options.readers;
+  if (options.pattern == AccessPattern::kSequential) {
     const std::uint64_t end = index.pages() * (reader + 1) / readers;
-    for (std::uint64_t page = index.pages() * reader / readers; page < end; ++page) touch(index[page], result);
+    for (std::uint64_t page = index.pages() * reader / readers; page < end; ++page)
+      touch(index[page], options.write, result);
     return;
   }
-  const Shuffle shuffle(index.pages(), seed);
+  const Shuffle shuffle(index.pages(), options.seed);
   for (std::uint64_t n = reader; n < shuffle.size(); n += readers)
-    if (const std::uint64_t page = shuffle(n); page < index.pages()) touch(index[page], result);
+    if (const std::uint64_t page = shuffle(n); page < index.pages()) touch(index[page], options.write, result);
 }
 
 }  // namespace
 
-AccessResult touch_all(const std::vector<MappedPart>& parts, AccessPattern pattern, unsigned readers,
-                       std::uint64_t seed) {
+AccessResult touch_all(const std::vector<MappedPart>& parts, const AccessOptions& options) {
   const PageIndex index(parts);
-  std::vector<AccessResult> results(readers);
+  std::vector<AccessResult> results(options.readers);
   {
     std::vector<std::jthread> threads;
-    for (unsigned reader = 0; reader < readers; ++reader)
-      threads.emplace_back([&, reader] { touch_slice(index, pattern, reader, readers, seed, results[reader]); });
+    for (unsigned reader = 0; reader < options.readers; ++reader)
+      threads.emplace_back([&, reader] { touch_slice(index, options, reader, results[reader]); });
   }
   AccessResult total = std::move(results.front());
-  for (unsigned reader = 1; reader < readers; ++reader) {
+  for (unsigned reader = 1; reader < options.readers; ++reader) {
     const AccessResult& one = results[reader];
     total.latency.merge(one.latency);
     total.unreadable += one.unreadable;
+    total.written += one.written;
     if (one.first_byte != Clock::time_point{} && one.first_byte < total.first_byte) total.first_byte = one.first_byte;
   }
   return total;

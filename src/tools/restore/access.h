@@ -20,12 +20,19 @@ enum class AccessPattern : std::uint8_t { kSequential, kRandom, kNone };
 struct AccessResult {
   LatencyHistogram latency;        // of the loads that found their page missing
   std::uint64_t unreadable = 0;    // pages that answered with SIGBUS
+  std::uint64_t written = 0;       // bytes that were inverted
   Clock::time_point first_byte{};  // when the first load was over
 };
 
-// Loads one byte of every page.
-[[nodiscard]] AccessResult touch_all(const std::vector<MappedPart>& parts, AccessPattern pattern, unsigned readers,
-                                     std::uint64_t seed);
+struct AccessOptions {
+  AccessPattern pattern = AccessPattern::kSequential;
+  unsigned readers = 1;
+  std::uint64_t seed = 1;
+  bool write = false;  // invert the byte that was loaded
+};
+
+// Loads the first byte of every page.
+[[nodiscard]] AccessResult touch_all(const std::vector<MappedPart>& parts, const AccessOptions& options);
 
 struct VerifyResult {
   std::uint64_t equal_bytes = 0;

@@ -41,6 +41,19 @@ std::optional<std::byte> guarded_load(const std::byte* at) {
   return value;
 }
 
+bool guarded_invert(std::byte* at) {
+  sigjmp_buf here;
+  if (sigsetjmp(here, 0) != 0) {
+    t_resume = nullptr;
+    return false;
+  }
+  t_resume = &here;
+  volatile std::byte* const place = at;
+  *place = ~*place;
+  t_resume = nullptr;
+  return true;
+}
+
 std::optional<bool> guarded_equal(const std::byte* memory, const std::byte* expected, std::size_t length) {
   sigjmp_buf here;
   if (sigsetjmp(here, 0) != 0) {

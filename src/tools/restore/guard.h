@@ -25,6 +25,8 @@ class BusGuard {
 
 // One byte, or nothing.
 [[nodiscard]] std::optional<std::byte> guarded_load(const std::byte* at);
+// Inverts one byte; false when it could not be reached.
+[[nodiscard]] bool guarded_invert(std::byte* at);
 // memcmp(3) == 0, or nothing.
 [[nodiscard]] std::optional<bool> guarded_equal(const std::byte* memory, const std::byte* expected, std::size_t length);
 

@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <utility>
@@ -125,18 +126,19 @@ Outcome<Placed> place(const Pager& pager, const Image& image, const PlacementOpt
   return placed;
 }
 
-Outcome<void> check_memory(const Image& image) {
+Outcome<void> check_memory(const Image& image, std::uint64_t budget) {
   std::ifstream meminfo("/proc/meminfo");
   std::string line;
   unsigned long long available_kib = 0;
   while (std::getline(meminfo, line))
     if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &available_kib) == 1) break;
   const std::uint64_t available = available_kib * 1024;
-  const std::uint64_t needed = image.memory_needed();
+  const std::uint64_t whole = image.memory_needed();
+  const std::uint64_t needed = budget != 0 ? std::min(budget, whole) : whole;
   if (available == 0 || needed <= available) return {};
   return std::unexpected(fmt::format(
-      "{}: larger than memory: it needs {} MiB, {} MiB are available; restore a part of it with --offset and --length, "
-      "or touch only what you need (--access none)",
+      "{}: larger than memory: it needs {} MiB, {} MiB are available; say how much it may take with --budget, "
+      "restore a part of it with --offset and --length, or touch only what you need (--access none)",
       image.name, needed >> 20, available >> 20));
 }
 

@@ -61,7 +61,8 @@ struct Placed {
 
 [[nodiscard]] Outcome<Placed> place(const Pager& pager, const Image& image, const PlacementOptions& options);
 
-// Fails when the machine has not that much memory left.
-[[nodiscard]] Outcome<void> check_memory(const Image& image);
+// Fails when the machine has not that much memory left; no more than a budget is needed, where
+// there is one (it is not 0).
+[[nodiscard]] Outcome<void> check_memory(const Image& image, std::uint64_t budget);
 
 }  // namespace userfault::tools::restore

@@ -61,6 +61,12 @@ std::string json_of(const Report& report) {
   field("latency_us", fmt::format("{{\"p50\": {:.3f}, \"p90\": {:.3f}, \"p99\": {:.3f}, \"max\": {:.3f}}}",
                                   us(report.latency.quantile(0.5)), us(report.latency.quantile(0.9)),
                                   us(report.latency.quantile(0.99)), us(report.latency.max())));
+  field("budget", std::to_string(report.budget));
+  field("evictions", std::to_string(s.evictions));
+  field("resident_bytes", std::to_string(s.resident_bytes));
+  field("writable", report.writable ? "true" : "false");
+  field("bytes_inverted", std::to_string(report.written));
+  field("bytes_written", std::to_string(s.bytes_written));
   field("seconds", fmt::format("{:.6f}", report.seconds));
   field("bytes_per_s", fmt::format("{:.0f}", report.bytes_per_s()), true);
   return out + "}\n";
@@ -82,6 +88,11 @@ void print(const Report& report) {
   fmt::print("by fault     {} pages, {}\n", s.pages_by_fault, size_text(s.bytes_by_fault));
   fmt::print("by prefetch  {} pages, {}\n", s.pages_by_prefetch, size_text(s.bytes_by_prefetch));
   fmt::print("zero pages   {}\n", s.zero_pages);
+  if (report.budget != 0)
+    fmt::print("budget       {}, {} pages evicted, {} in memory at the end\n", size_text(report.budget), s.evictions,
+               size_text(s.resident_bytes));
+  if (report.writable)
+    fmt::print("written      {} bytes inverted, {} written back\n", report.written, size_text(s.bytes_written));
   fmt::print("latency      p50 {:.1f}, p90 {:.1f}, p99 {:.1f}, max {:.1f} us\n", us(report.latency.quantile(0.5)),
              us(report.latency.quantile(0.9)), us(report.latency.quantile(0.99)), us(report.latency.max()));
   fmt::print("throughput   {:.0f} MiB/s ({:.3f} s)\n", report.bytes_per_s() / (1 << 20), report.seconds);

@@ -31,6 +31,9 @@ struct Report {
   double first_byte_us = 0;
   double seconds = 0;
   std::uint64_t unreadable = 0;
+  std::uint64_t budget = 0;  // 0: none
+  bool writable = false;
+  std::uint64_t written = 0;  // bytes that the access inverted
   LatencyHistogram latency{};
   Statistics statistics{};
 

@@ -36,6 +36,7 @@ struct Options {
   std::uint64_t seed = 1;
   bool verify = false;
   bool relocate = false;
+  std::uint64_t budget = 0;
   bool histogram = false;
   bool quiet = false;
   std::string json;
@@ -58,7 +59,9 @@ class Run {
       const Progress progress(pager_, report.bytes);
       access(report);
     }
-    const std::string trouble = options_.verify ? compare(report) : std::string();
+    std::string trouble = flush();
+    const bool flushed = trouble.empty();
+    if (flushed && options_.verify) trouble = compare(report);
     report.statistics = pager_.statistics();
     if (!options_.quiet) print(report);
     if (options_.histogram) print_histogram(report.latency);
@@ -66,7 +69,7 @@ class Run {
     if (!trouble.empty()) fmt::print(stderr, "userfault restore: {}: {}\n", image_.name, trouble);
     const bool written = options_.json.empty() || write_json(report, options_.json);
     const bool good = report.unreadable == 0 && (!options_.verify || report.verified);
-    return good && written ? 0 : 1;
+    return good && written && flushed ? 0 : 1;
   }
 
  private:
@@ -80,9 +83,12 @@ class Run {
             .engine = name_of(pager_.engine()),
             .workers = options_.workers,
             .page_size = options_.page_size,
-            .huge = options_.page_size > 4096 && !image_.core && !placed_.without_huge,
+            .huge = options_.page_size > 4096 && !image_.core && !placed_.without_huge && !options_.image.writable &&
+                    options_.budget == 0,
             .bytes = image_.bytes(),
-            .verify_asked = options_.verify};
+            .verify_asked = options_.verify,
+            .budget = options_.budget,
+            .writable = options_.image.writable};
   }
 
   void access(Report& report) {
@@ -90,15 +96,28 @@ class Run {
     if (options_.prefetch)
       for (const MappedPart& part : placed_.parts) part.mapping.prefetch(0, part.mapping.size());
     if (options_.access != AccessPattern::kNone) {
-      const AccessResult result = touch_all(placed_.parts, options_.access, options_.readers, options_.seed);
+      const AccessResult result = touch_all(placed_.parts, {.pattern = options_.access,
+                                                            .readers = options_.readers,
+                                                            .seed = options_.seed,
+                                                            .write = options_.image.writable});
       report.first_byte_us = microseconds(result.first_byte - start_);
       report.latency = result.latency;
       report.unreadable = result.unreadable;
+      report.written = result.written;
     }
     if (options_.prefetch)
       for (const MappedPart& part : placed_.parts) part.mapping.wait_for_prefetch();
     if (options_.prefetch || options_.access != AccessPattern::kNone)
       report.seconds = microseconds(Clock::now() - begin) / 1e6;
+  }
+
+  // Everything that was written to the store; what went wrong, or nothing.
+  std::string flush() const {
+    if (!options_.image.writable) return {};
+    for (const MappedPart& part : placed_.parts)
+      if (const auto flushed = part.mapping.flush(); !flushed)
+        return "what was written did not reach the file: " + flushed.error().message();
+    return {};
   }
 
   // What differs, or nothing.
@@ -177,6 +196,10 @@ class Restore final : public Command {
     app.add_option("--readers", o_.readers, "threads that read it")->check(CLI::Range(1, 256))->capture_default_str();
     app.add_option("--seed", o_.seed, "of the random order")->capture_default_str();
     app.add_flag("--verify", o_.verify, "compare every byte with the file");
+    app.add_option("--budget", o_.budget, "take no more memory than this: pages are evicted and come back")
+        ->transform(CLI::AsSizeValue(false));
+    app.add_flag("--writable", o_.image.writable,
+                 "invert the first byte of every page that is touched, and write that to the file");
     app.add_flag("--relocate", o_.relocate, "put a core's segments anywhere instead of where they were");
     app.add_option("--json", o_.json, "write the report to this file; - is standard output");
     app.add_flag("--histogram", o_.histogram, "print the latency of faults as a histogram");
@@ -192,11 +215,14 @@ class Restore final : public Command {
     // Before the pager: the user engine hands a SIGBUS on to the handler that was there before it.
     const BusGuard guard;
     const bool all = o_.prefetch || o_.verify || o_.access != AccessPattern::kNone;
-    if (const auto fits = all ? check_memory(*image) : Outcome<void>{}; !fits) return fail(fits.error());
-    auto pager = Pager::create({.engine = o_.engine, .workers = o_.workers});
+    if (const auto fits = all ? check_memory(*image, o_.budget) : Outcome<void>{}; !fits) return fail(fits.error());
+    auto pager = Pager::create({.engine = o_.engine, .workers = o_.workers, .budget = o_.budget});
     if (!pager)
       return fail(fmt::format("the {} engine is not available: {}", name_of(o_.engine), pager.error().message()));
-    const MapOptions map{.page_size = o_.page_size, .huge = o_.page_size > 4096 && !image->core, .around = o_.around};
+    const MapOptions map{.page_size = o_.page_size,
+                         .huge = o_.page_size > 4096 && !image->core && !o_.image.writable && o_.budget == 0,
+                         .around = o_.around,
+                         .writable = o_.image.writable};
     auto placed = place(*pager, *image, {.relocate = o_.relocate, .map = map});
     if (!placed) return fail(fmt::format("{}: {}", image->name, placed.error()));
     return Run(o_, std::move(*image), std::move(*pager), std::move(*placed), start).go();
