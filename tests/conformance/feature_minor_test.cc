@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // UFFD_FEATURE_MINOR_HUGETLBFS and UFFD_FEATURE_MINOR_SHMEM: the page is there, its mapping is not.
+#include <cerrno>
+#include <cstring>
+
 #include "support/test.h"
 
 namespace userfault::conformance {
@@ -38,6 +41,33 @@ CONFORMANCE_TEST(FeatureMinor, PrivateHugetlbfsRegisters, "FEAT-09", Backings::k
 
 CONFORMANCE_TEST(FeatureMinor, SharedMemory, "FEAT-10", Backings::kShmem) {
   expect_minor_faults(ctx, USERFAULT_FEATURE_MINOR_SHMEM);
+}
+
+// A page of zeroes is a page.
+CONFORMANCE_TEST(FeatureMinor, PageOfZeroesIsThere, "FEAT-09 FEAT-10", Backings::kShared) {
+  Mapping map(ctx, 2);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), kMinor);
+  std::memset(map.alias(0), 0, map.page_size());
+  Faulter reader = expect_read_faults(uffd, map.page(0), USERFAULT_PAGEFAULT_FLAG_MINOR);
+  EXPECT_EQ(uffd.map_cached(map.range(0, 1)), Done(map.page_size()));
+  EXPECT_EQ(reader.join().value, 0u);
+  EXPECT_EQ(uffd.map_cached(map.range(1, 1)), Fails(EFAULT, -EFAULT));
+}
+
+CONFORMANCE_TEST(FeatureMinor, PageOfZeroesIsNotMissing, "FEAT-09 FEAT-10", Backings::kShared) {
+  Mapping map(ctx, 3);
+  std::memset(map.alias(0), 0, map.page_size());
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);
+  std::memset(map.alias(1), 0, map.page_size());
+  for (const std::size_t page : {0u, 1u}) {
+    EXPECT_EQ(expect_readable(uffd, map.page(page)), 0u);
+    EXPECT_EQ(uffd.copy(map.range(page, 1), map.page(0)), Fails(EEXIST, -EEXIST));
+  }
+  Faulter reader = expect_read_faults(uffd, map.page(2), 0);
+  EXPECT_EQ(uffd.copy(map.range(2, 1), map.page(0)), Done(map.page_size()));
+  reader.join();
 }
 
 // Minor alone: a page that nobody has brought in is not this descriptor's concern.

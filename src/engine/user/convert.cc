@@ -105,13 +105,11 @@ long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end,
 
 long convert_private(const Backing& backing, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
   const auto shift = static_cast<unsigned>(std::countr_zero(backing.page_size));
-  Extent* extent =
-      make_extent(backing.huge ? Kind::kHugeConverted : Kind::kConverted, (end - start) >> shift, shift);
+  Extent* extent = make_extent(backing.huge ? Kind::kHugeConverted : Kind::kConverted, (end - start) >> shift, shift);
   if (extent == nullptr) return -ENOMEM;
   hold(extent);
   long result = replace_by_object(*extent, start, end, protection);
-  if (result == 0)
-    result = space.insert({.start = start, .end = end, .extent = extent, .protection = protection});
+  if (result == 0) result = space.insert({.start = start, .end = end, .extent = extent, .protection = protection});
   drop(extent);
   return result;
 }
@@ -159,12 +157,7 @@ long track_shared(Area& area, bool minor) noexcept {
       const std::uint8_t state = area.state(index).load();
       if ((state & page::kContent) != page::kMissing) return true;
       if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
-      // The page table knows of a huge page that was only read, whose zeroes say nothing.
-      if (minor || extent.huge()) {
-        if (is_populated(area.address_of(index))) return true;
-        if (minor) return false;
-      }
-      return is_cached(extent, index);
+      return minor ? is_populated(area.address_of(index)) : is_cached(extent, index);
     };
     const bool there = is_there(i);
     std::size_t last = i + 1;
@@ -298,10 +291,8 @@ long track_area(std::uintptr_t start, bool minor) noexcept {
       if (const long result = open_run(*area, {i, last - i}, protect); result < 0) return result;
       i = last - 1;
     } else if ((state & page::kContent) == page::kMissing && open) {
-      if (has_content(*area, i))
-        area->state(i).store(state | page::kPresent);
-      else if (const long result = close_run(*area, {i, 1}); result < 0)
-        return result;
+      if (has_content(*area, i)) area->state(i).store(state | page::kPresent);
+      else if (const long result = close_run(*area, {i, 1}); result < 0) return result;
     }
   }
   return 0;

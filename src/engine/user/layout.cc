@@ -68,7 +68,7 @@ long forget_content(const Area& area, Run run, bool keep_protection) noexcept {
     if (const long result = open_run(area, run, false); result < 0) return result;
   }
   for (std::size_t i = run.first; i < run.first + run.count; ++i) {
-    const std::uint8_t cleared = page::kContent | page::kProbed | (keep_protection ? 0 : page::kWriteProtected);
+    const std::uint8_t cleared = page::kContent | (keep_protection ? 0 : page::kWriteProtected);
     area.state(i).fetch_and(static_cast<std::uint8_t>(~cleared), std::memory_order_acq_rel);
   }
   return 0;

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/user/sigsafe/space.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cerrno>
+
+#include "engine/user/sigsafe/copy.h"
+#include "engine/user/sigsafe/fill.h"
 
 namespace userfault::sigsafe {
 
@@ -41,10 +46,8 @@ Area* Space::lower(std::uintptr_t address) noexcept {
   std::size_t high = count_;
   while (low < high) {
     const std::size_t middle = (low + high) / 2;
-    if (areas_[middle].end <= address)
-      low = middle + 1;
-    else
-      high = middle;
+    if (areas_[middle].end <= address) low = middle + 1;
+    else high = middle;
   }
   return areas_ + low;
 }
@@ -126,23 +129,28 @@ void drop(Extent* extent) noexcept {
 
 namespace {
 
-constinit Mutex scratch_lock;
-constinit char scratch[1 << 16];
-
-// hugetlbfs has neither SEEK_DATA nor a mincore that looks beyond this mapping's page table. What
-// it has is read(2), which gives zeroes for a hole without filling it: content says that the page
-// exists. A page that exists and is all zero passes for missing (docs/divergences.md).
-bool huge_page_has_content(const Extent& extent, std::size_t page_index) noexcept {
+// hugetlbfs has neither SEEK_DATA nor cachestat(2), its mincore(2) looks at one mapping's page table
+// only, and read(2) gives the same zeroes for a page of zeroes and for a hole. What tells them apart
+// is a private mapping of the page: read, it shows the object's page where there is one, which is
+// bit 61 in pagemap, and else an anonymous page of its own, which goes with the mapping.
+bool huge_page_is_cached(const Extent& extent, std::size_t page_index) noexcept {
   if (extent.fd < 0) return false;
-  Locked locked(scratch_lock);
-  for (std::size_t at = 0; at < extent.page_size(); at += sizeof scratch) {
-    const long got =
-        sys::pread(extent.fd, scratch, sizeof scratch, extent.offset_of(page_index) + static_cast<long>(at));
-    for (long i = 0; i < got; ++i)
-      if (scratch[i] != 0) return true;
-    if (got < static_cast<long>(sizeof scratch)) return false;
-  }
-  return false;
+  struct stat status {};
+  const long known = raw_syscall(SYS_newfstatat, extent.fd, as_long(""), as_long(&status), AT_EMPTY_PATH);
+  if (known == 0 && status.st_blocks == 0) return false;
+  const long view =
+      sys::mmap(0, extent.page_size(), PROT_READ, MAP_PRIVATE | MAP_NORESERVE, extent.fd, extent.offset_of(page_index));
+  if (view < 0 && view > -4096) return false;
+  const auto address = static_cast<std::uintptr_t>(view);
+  constexpr std::uint64_t kOfFile = std::uint64_t{1} << 61;
+  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14; before, an access has to do
+  long shown = sys::madvise(address, extent.page_size(), kPopulateRead);
+  char byte;
+  if (shown == -EINVAL && guarded_copy(&byte, reinterpret_cast<const void*>(address), 1)) shown = 0;
+  // Where no huge page is free a page that is not there cannot be had, and one that is there needs none.
+  const bool cached = shown == 0 && (pagemap_entry(address) & kOfFile) != 0;
+  sys::munmap(address, extent.page_size());
+  return cached;
 }
 
 }  // namespace
@@ -153,7 +161,7 @@ bool is_cached(const Extent& extent, std::size_t page_index) noexcept {
   // (mm/mincore.c, since 2.6.20); for hugetlb it knows the page table alone.
   if (extent.alias != 0 && sys::mincore(extent.alias_of(page_index), 4096, &resident) == 0 && (resident & 1) != 0)
     return true;
-  return extent.huge() && huge_page_has_content(extent, page_index);
+  return extent.huge() && huge_page_is_cached(extent, page_index);
 }
 
 void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept {
@@ -161,7 +169,7 @@ void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected)
     std::uint8_t seen = extent.states[i].load(std::memory_order_relaxed);
     std::uint8_t next;
     do {
-      next = static_cast<std::uint8_t>((seen & ~(page::kContent | page::kWriteProtected | page::kProbed)) | content |
+      next = static_cast<std::uint8_t>((seen & ~(page::kContent | page::kWriteProtected)) | content |
                                        (write_protected ? page::kWriteProtected : 0));
       // Release pairs with the acquire of whoever reads the state to decide on a fault.
     } while (!extent.states[i].compare_exchange_weak(seen, next, std::memory_order_release));

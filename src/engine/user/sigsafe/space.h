@@ -37,8 +37,6 @@ inline constexpr std::uint8_t kWriteProtected = 4;
 inline constexpr std::uint8_t kOpen = 8;       // the mapping is not PROT_NONE
 inline constexpr std::uint8_t kGuard = 16;     // a guard page stands there
 inline constexpr std::uint8_t kReadOnly = 32;  // the mapping lacks a PROT_WRITE that the program asked for
-// A huge page that looking for it allocated, and nobody has filled: still missing.
-inline constexpr std::uint8_t kProbed = 64;
 }  // namespace page
 
 enum class Kind : std::uint8_t {
