@@ -104,10 +104,13 @@ USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
   va_start(arguments, request);
   void* argument = va_arg(arguments, void*);
   va_end(arguments);
-  if (request == USERFAULT_DEV_IOC_NEW && is_stand_in(fd))
-    return finish(open_userfaultfd(static_cast<int>(reinterpret_cast<long>(argument))));
+  // The device knows one request (userfaultfd_dev_ioctl in fs/userfaultfd.c).
+  if (is_about_userfault(request) && is_stand_in(fd))
+    return request == USERFAULT_DEV_IOC_NEW ? finish(open_userfaultfd(static_cast<int>(argument_of(argument))))
+                                            : finish(-EINVAL);
   if (request == USERFAULT_PAGEMAP_SCAN && active() && is_own_pagemap(fd))
     return static_cast<int>(finish(user_engine().scan(static_cast<userfault_scan*>(argument))));
+  if (request == engine::user::kAskPreload && is_ours(fd)) return 0;
   if (!is_general(request) && (is_ours(fd) || (is_about_userfault(request) && user_engine().owns(fd))))
     return finish(user_engine().operate(fd, request, argument));
   return call(next.ioctl, SYS_ioctl, fd, request, argument);

@@ -2,7 +2,9 @@
 #include "engine/user/user_engine.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 
+#include <atomic>
 #include <cerrno>
 
 #include "engine/user/descriptors.h"
@@ -63,6 +65,16 @@ ssize_t read_messages(Instance& instance, int fd, char* buffer, std::size_t coun
   return result;
 }
 
+// A descriptor of this process may belong to another copy of this engine: the one in the preload
+// library of `userfault run`, where a program links libuserfault as well. It answers for its own
+// through libc's names, and its memory is served in this process; the agent would be a detour.
+bool belongs_to_preload(int fd) noexcept {
+  enum : std::uint8_t { kUnknown, kYes, kNo };
+  static constinit std::atomic<std::uint8_t> answer = kUnknown;
+  if (answer.load() == kUnknown) answer.store(::ioctl(fd, kAskPreload) == 0 ? kYes : kNo);
+  return answer.load() == kYes;
+}
+
 // errno belongs to the code that faulted.
 int invoke_keeping_errno(InThreadHandler handler, void* context, int fd, const userfault_msg* fault) {
   const int interrupted = errno;
@@ -80,20 +92,30 @@ class UserEngine final : public Engine {
   int operate(int fd, unsigned long request, void* argument) noexcept override {
     Instance* instance = find_instance(fd);
     if (instance != nullptr) return user::operate(*instance, request, argument);
-    return is_marked(fd) ? foreign::operate(fd, request, argument) : -EBADF;
+    if (!is_marked(fd)) return -EBADF;
+    if (belongs_to_preload(fd)) return kernel_engine().operate(fd, request, argument);
+    return foreign::operate(fd, request, argument);
   }
 
   ssize_t read(int fd, void* buffer, std::size_t bytes) noexcept override {
     Instance* instance = find_instance(fd);
-    if (instance == nullptr) return is_marked(fd) ? foreign::read(fd, static_cast<char*>(buffer), bytes) : -EBADF;
+    if (instance == nullptr) {
+      if (!is_marked(fd)) return -EBADF;
+      if (belongs_to_preload(fd)) return kernel_engine().read(fd, buffer, bytes);
+      return foreign::read(fd, static_cast<char*>(buffer), bytes);
+    }
     if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
     return read_messages(*instance, fd, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
   }
 
   // userfaultfd_poll(): before the handshake, and on a descriptor that blocks, POLLERR.
-  short poll_events(int fd, short, short reported) noexcept override {
+  short poll_events(int fd, short events, short reported) noexcept override {
     const Instance* instance = find_instance(fd);
-    if (instance == nullptr) return is_marked(fd) ? foreign::poll_events(fd, reported) : reported;
+    if (instance == nullptr) {
+      if (!is_marked(fd)) return reported;
+      if (belongs_to_preload(fd)) return kernel_engine().poll_events(fd, events, reported);
+      return foreign::poll_events(fd, reported);
+    }
     return !instance->enabled.load() || is_blocking(fd) ? static_cast<short>(POLLERR) : reported;
   }
 
@@ -103,6 +125,7 @@ class UserEngine final : public Engine {
       SignalsBlocked blocked;
       forget_reader(*instance, fd);
     }
+    if (instance == nullptr && is_marked(fd) && belongs_to_preload(fd)) return kernel_engine().close(fd);
     const long result = sys::close(fd);
     if (instance != nullptr) end_if_closed(*instance);
     return static_cast<int>(result);

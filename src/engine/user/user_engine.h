@@ -6,6 +6,10 @@
 
 namespace userfault::engine::user {
 
+// The request of ioctl(2) to which the preload library answers 0 on a descriptor of its own. The
+// kernel has nothing at this number, and a pipe knows no such request.
+inline constexpr unsigned long kAskPreload = 0xAA7F;
+
 [[nodiscard]] Engine& instance() noexcept;
 // read() that never blocks, whatever the descriptor's flags: -EAGAIN where it would. For a caller that
 // has its own way to wait, which is that the descriptor polls readable.

@@ -40,13 +40,19 @@ void Context::differs_on_user(const char* divergence) const {
   if (stand_in) throw Skip("differs on purpose, see docs/divergences.md: " + std::string(divergence));
 }
 
+void Context::differs_unless_preloaded(const char* divergence) const {
+  if (!preloaded) differs_on_user(divergence);
+}
+
 Context make_context(userfault_engine engine, Backing backing) {
   Context context{engine, backing, 0, 0, false};
   const int fd = open_either_way(context);
   if (fd < 0) throw Broken("userfault_open: " + std::string(std::strerror(errno)));
-  // Only the kernel's own engine sees accesses made inside the kernel (real-kernel row 19).
   context.stand_in = userfault_engine_of(fd) != USERFAULT_ENGINE_KERNEL;
-  context.kernel_faults = !context.stand_in && context.open_flags == 0;
+  context.preloaded = context.stand_in && engine == USERFAULT_ENGINE_KERNEL;
+  // Only the kernel's own engine sees accesses made inside the kernel (real-kernel row 19), and who
+  // repairs system calls.
+  context.kernel_faults = (!context.stand_in || context.preloaded) && context.open_flags == 0;
   userfault_api api{USERFAULT_API, 0, 0};
   const int result = userfault_ioctl(fd, USERFAULT_IOC_API, &api);
   const int error = errno;

@@ -32,6 +32,9 @@ struct Context {
   bool kernel_faults;
   // Whether the descriptor is a stand-in for the kernel's.
   bool stand_in = false;
+  // Whether the kernel's was asked for and `userfault run` stands before it: then a stand-in has to do
+  // what only calls of the program's can show, too.
+  bool preloaded = false;
 
   [[nodiscard]] bool has(std::uint64_t wanted) const { return (features & wanted) == wanted; }
   // Throws Skip, naming the missing features.
@@ -39,6 +42,8 @@ struct Context {
   // For what only the kernel's own descriptor can show: throws Skip on a stand-in, with the entry of
   // docs/divergences.md ("REAL-39: …") that says what holds there instead.
   void differs_on_user(const char* divergence) const;
+  // The same for what `userfault run` makes up for.
+  void differs_unless_preloaded(const char* divergence) const;
 };
 
 // Finds out what to fill in; throws Broken when the engine does not open at all.

@@ -143,12 +143,14 @@ Report run(const Options& options) {
                      "; `userfault doctor` says who refuses and what to do";
     return report;
   }
-  report.engine = engine_name(opened.engine);
+  // Under `userfault run` the kernel's, asked for by name, is the user engine's behind the kernel's calls.
+  const bool preloaded = options.engine == USERFAULT_ENGINE_KERNEL && opened.engine == USERFAULT_ENGINE_USER;
+  report.engine = preloaded ? "user (under userfault run)" : engine_name(opened.engine);
   if (opened.user_mode_only)
     report.note = "the plain open is refused to this user; all tests run with USER_MODE_ONLY";
   // What `auto` chose once holds for the whole run.
   Options fixed = options;
-  fixed.engine = opened.engine;
+  fixed.engine = preloaded ? options.engine : opened.engine;
   Tallies tallies;
   for (const Test& test : all_tests()) {
     const std::vector<std::string> ids = selected_ids(test, fixed);

@@ -102,6 +102,7 @@ bool belongs_on_interrupted_stack(const SignalFrame& frame, const KernelSigactio
 }  // namespace
 
 SignalMask real_mask(SignalMask wanted) noexcept {
+  if (is_installed(SIGSYS)) wanted &= ~bit_of(SIGSYS);
   if ((wanted & bit_of(SIGSEGV)) == 0 || !is_installed(SIGSEGV)) return wanted;
   return (wanted & ~bit_of(SIGSEGV)) | bit_of(marker_of(SIGSEGV));
 }

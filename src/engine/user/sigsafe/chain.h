@@ -57,7 +57,8 @@ void chain(int signal, siginfo_t* info, void* context, Origin origin = Origin::k
 
 // The signal whose bit in a mask means that the program has `signal` blocked; 0 for none.
 [[nodiscard]] constexpr int marker_of(int signal) noexcept { return signal == SIGSEGV ? SIGSTKFLT : 0; }
-// `wanted` as it may really be set: owned signals replaced by their markers.
+// `wanted` as it may really be set: owned signals replaced by their markers, SIGSYS left out (a call
+// that a filter of ours traps while it is blocked kills).
 [[nodiscard]] SignalMask real_mask(SignalMask wanted) noexcept;
 
 }  // namespace userfault::sigsafe
