@@ -9,6 +9,7 @@
 
 #include "engine/user/sigsafe/chain.h"
 #include "preload/actions.h"
+#include "preload/masks.h"
 #include "preload/next.h"
 
 using namespace userfault;
@@ -55,9 +56,20 @@ bool userfault::preload::some_handler_interrupts() noexcept { return interrupts.
 USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
   note(action);
   if (sigsafe::is_installed(signal)) return change_taken(signal, action, old);
-  if (next.sigaction != nullptr) return next.sigaction(signal, action, old);
-  errno = EAGAIN;
-  return -1;
+  if (next.sigaction == nullptr) {
+    errno = EAGAIN;
+    return -1;
+  }
+  // A handler's mask must not block our signals either.
+  struct sigaction real {};
+  if (action != nullptr) {
+    real = *action;
+    const RealMask mask(&action->sa_mask);
+    real.sa_mask = *mask.get();
+  }
+  const int result = next.sigaction(signal, action != nullptr ? &real : nullptr, old);
+  if (result == 0 && old != nullptr) show_mask(&old->sa_mask);
+  return result;
 }
 extern "C" USERFAULT_ALIAS(sigaction) int __sigaction(
     int signal, const struct sigaction* action, struct sigaction* old) noexcept;

@@ -9,11 +9,13 @@
 #include <cerrno>
 
 #include "engine/user/sigsafe/chain.h"
+#include "preload/dispatch.h"
 #include "preload/doors.h"
 #include "preload/exported.h"
 #include "preload/masks.h"
 #include "preload/next.h"
 #include "preload/old_calls.h"
+#include "preload/process.h"
 
 namespace userfault::preload {
 namespace {
@@ -26,8 +28,18 @@ T* pointer(long argument) noexcept {
 // rt_sigaction(2) with the kernel's own struct.
 long change_action(int signal, const sigsafe::KernelSigaction* action, sigsafe::KernelSigaction* old,
                    long mask_bytes) noexcept {
-  if (!sigsafe::is_installed(signal) || mask_bytes != 8)
+  if (mask_bytes != 8)
     return sigsafe::raw_syscall(SYS_rt_sigaction, signal, argument_of(action), argument_of(old), mask_bytes);
+  if (!sigsafe::is_installed(signal)) {
+    sigsafe::KernelSigaction real{};
+    if (action != nullptr) {
+      real = *action;
+      real.mask = real_mask_of(action->mask);
+    }
+    const long result = sigsafe::raw_sigaction(signal, action != nullptr ? &real : nullptr, old);
+    if (result == 0 && old != nullptr) old->mask = shown_mask_of(old->mask);
+    return result;
+  }
   const auto before =
       action != nullptr ? sigsafe::set_program_action(signal, *action) : sigsafe::get_program_action(signal);
   if (old != nullptr) *old = before;
@@ -37,32 +49,41 @@ long change_action(int signal, const sigsafe::KernelSigaction* action, sigsafe::
 // The kernel reads and writes 8 bytes where libc's sigset_t has 128.
 long change_mask(int how, const sigsafe::SignalMask* mask, sigsafe::SignalMask* old, long mask_bytes) noexcept {
   if (mask_bytes != 8) return -EINVAL;
-  sigset_t wide{};
-  sigset_t read{};
-  if (mask != nullptr) __builtin_memcpy(&wide, mask, 8);
-  const RealMask real(mask != nullptr ? &wide : nullptr);
-  const long result = sigsafe::raw_syscall(SYS_rt_sigprocmask, how, argument_of(real.get()), argument_of(&read), 8);
-  if (result == 0 && old != nullptr) {
-    show_mask(&read);
-    __builtin_memcpy(old, &read, 8);
-  }
+  const sigsafe::SignalMask real = mask != nullptr ? real_mask_of(*mask) : 0;
+  sigsafe::SignalMask read = 0;
+  const long result =
+      sigsafe::raw_syscall(SYS_rt_sigprocmask, how, mask != nullptr ? argument_of(&real) : 0, argument_of(&read), 8);
+  if (result == 0 && old != nullptr) *old = shown_mask_of(read);
   return result;
 }
 
-constexpr std::array kCalls = {SYS_userfaultfd, SYS_openat,  SYS_ioctl,    SYS_read,     SYS_readv,
-                               SYS_close,       SYS_close_range, SYS_dup3, SYS_mmap,     SYS_munmap,
-                               SYS_mremap,      SYS_madvise, SYS_mprotect, SYS_rt_sigaction, SYS_rt_sigprocmask};
+constexpr std::array kCalls = {SYS_userfaultfd, SYS_openat,      SYS_ioctl,    SYS_read,         SYS_readv,
+                               SYS_close,       SYS_close_range, SYS_dup3,     SYS_mmap,         SYS_munmap,
+                               SYS_mremap,      SYS_madvise,     SYS_mprotect, SYS_rt_sigaction, SYS_rt_sigprocmask,
+                               SYS_pread64,     SYS_preadv,      SYS_write,    SYS_writev,       SYS_pwrite64,
+                               SYS_pwritev,     SYS_clone};
+
+consteval auto with_old_calls() {
+  std::array<int, kCalls.size() + kOldCalls.size()> all{};
+  std::size_t count = 0;
+  for (const int number : kCalls) all[count++] = number;
+  for (const int number : kOldCalls) all[count++] = number;
+  return all;
+}
+constexpr auto kTaken = with_old_calls();
 
 using Bits = std::array<std::uint64_t, 16>;
 
 consteval Bits bits_of_calls() {
   Bits bits{};
-  for (const int number : kCalls) bits[number / 64] |= std::uint64_t{1} << (number % 64);
-  for (const int number : kOldCalls) bits[number / 64] |= std::uint64_t{1} << (number % 64);
+  for (const int number : kTaken) bits[number / 64] |= std::uint64_t{1} << (number % 64);
   return bits;
 }
 
 }  // namespace
+
+std::span<const int> taken_numbers() noexcept { return kTaken; }
+
 }  // namespace userfault::preload
 
 // A bit for each number that the switch below has a case for.
@@ -83,12 +104,19 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case SYS_ioctl: return __real_ioctl(fd, static_cast<unsigned long>(b), pointer<void>(c));
     case SYS_read: return __real_read(fd, pointer<void>(b), static_cast<size_t>(c));
     case SYS_readv: return readv(fd, pointer<iovec>(b), static_cast<int>(c));
+    case SYS_pread64: return pread(fd, pointer<void>(b), static_cast<size_t>(c), d);
+    case SYS_preadv: return preadv(fd, pointer<iovec>(b), static_cast<int>(c), d);
+    case SYS_write: return write(fd, pointer<void>(b), static_cast<size_t>(c));
+    case SYS_writev: return writev(fd, pointer<iovec>(b), static_cast<int>(c));
+    case SYS_pwrite64: return pwrite(fd, pointer<void>(b), static_cast<size_t>(c), d);
+    case SYS_pwritev: return pwritev(fd, pointer<iovec>(b), static_cast<int>(c), d);
+    case SYS_clone: return finish(clone_process(a, c, d, e));
     case SYS_close: return __real_close(fd);
     case SYS_close_range: return close_range(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<int>(c));
     case SYS_dup3: return dup3(fd, static_cast<int>(b), static_cast<int>(c));
     case SYS_mmap:
       return argument_of(__real_mmap(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c), static_cast<int>(d),
-                              static_cast<int>(e), f));
+                                     static_cast<int>(e), f));
     case SYS_munmap: return __real_munmap(pointer<void>(a), static_cast<size_t>(b));
     case SYS_mremap:
       return argument_of(__real_mremap(pointer<void>(a), static_cast<size_t>(b), static_cast<size_t>(c),

@@ -2,9 +2,11 @@
 #include "preload/doors.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -12,6 +14,7 @@
 #include "engine/doors.h"
 #include "preload/next.h"
 #include "preload/settings.h"
+#include "preload/trap.h"
 
 namespace userfault::preload {
 namespace {
@@ -27,9 +30,29 @@ int log_opened(int fd, const char* engine, const char* why) noexcept {
   return fd;
 }
 
+// The process whose memory this is: who finds a number here that is not its own borrows it. fork(3)'s
+// children write their own; those of other copies find it wiped, and unknown.
+struct alignas(4096) Owner {
+  std::atomic<pid_t> process;
+};
+constinit Owner owner;
+
+// A child that borrows this process's memory (vfork, clone with CLONE_VM) cannot have an instance in
+// it: the agent's thread would be the child's. libuserfault asks the kernel from such a child, whose
+// answer decides nothing but whether the question kills.
+bool is_borrowing() noexcept {
+  const pid_t self = sigsafe::sys::getpid();
+  const pid_t found = owner.process.load();
+  return found != 0 && found != self;
+}
+
+void note_child() noexcept { owner.process.store(sigsafe::sys::getpid()); }
+
 int open_ours(int flags, const char* why) noexcept {
+  if (is_borrowing()) return -EPERM;
   const int fd = user_engine().open(flags);
   if (fd < 0) log_line("no userfaultfd: the user engine says %s", strerrorname_np(-fd));
+  if (fd >= 0) trap_raw_calls();
   return log_opened(fd, "user", why);
 }
 
@@ -64,6 +87,13 @@ bool names_device(int directory, const char* path) noexcept {
 }
 
 }  // namespace
+
+void note_process() noexcept {
+  constexpr int kWipeOnFork = 18;  // MADV_WIPEONFORK, Linux 4.14
+  if (sigsafe::sys::madvise(reinterpret_cast<std::uintptr_t>(&owner), sizeof owner, kWipeOnFork) < 0) return;
+  note_child();
+  pthread_atfork(nullptr, nullptr, note_child);
+}
 
 int open_userfaultfd(int flags) noexcept {
   switch (settings().choice) {

@@ -9,6 +9,8 @@
 
 namespace userfault::preload {
 
+// Once, at the start: by this a child that shares the memory is known later.
+void note_process() noexcept;
 // What userfaultfd(2) gives: a descriptor, or -errno.
 [[nodiscard]] int open_userfaultfd(int flags) noexcept;
 

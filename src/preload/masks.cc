@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preload/masks.h"
 
+#include <cstring>
+
 #include "engine/user/sigsafe/chain.h"
 #include "preload/next.h"
 #include "preload/settings.h"
@@ -12,26 +14,49 @@ constexpr int kMark = sigsafe::marker_of(SIGSEGV);
 
 bool leaves_alone() noexcept { return settings().choice == Choice::kKernel; }
 
+// libc's sigset_t is longer than the kernel's, but its first word is the kernel's whole mask.
+sigsafe::SignalMask word_of(const sigset_t& mask) noexcept {
+  sigsafe::SignalMask word;
+  std::memcpy(&word, &mask, sizeof word);
+  return word;
+}
+
 }  // namespace
 
+sigsafe::SignalMask real_mask_of(sigsafe::SignalMask wanted) noexcept {
+  using sigsafe::bit_of;
+  if (leaves_alone()) return wanted;
+  if (settings().trap) wanted &= ~bit_of(SIGSYS);
+  if ((wanted & bit_of(SIGSEGV)) == 0) return wanted;
+  return (wanted & ~bit_of(SIGSEGV)) | bit_of(kMark);
+}
+
+sigsafe::SignalMask shown_mask_of(sigsafe::SignalMask read) noexcept {
+  using sigsafe::bit_of;
+  if (leaves_alone() || (read & bit_of(kMark)) == 0) return read;
+  return read | bit_of(SIGSEGV) | (settings().trap ? bit_of(SIGSYS) : 0);
+}
+
 RealMask::RealMask(const sigset_t* wanted) noexcept : pointer_(wanted) {
-  if (wanted == nullptr || leaves_alone() || sigismember(wanted, SIGSEGV) != 1) return;
+  if (wanted == nullptr) return;
+  const sigsafe::SignalMask real = real_mask_of(word_of(*wanted));
+  if (real == word_of(*wanted)) return;
   mask_ = *wanted;
-  sigdelset(&mask_, SIGSEGV);
-  sigaddset(&mask_, kMark);
+  std::memcpy(&mask_, &real, sizeof real);
   pointer_ = &mask_;
 }
 
 void show_mask(sigset_t* read) noexcept {
-  if (read != nullptr && !leaves_alone() && sigismember(read, kMark) == 1) sigaddset(read, SIGSEGV);
+  if (read == nullptr) return;
+  const sigsafe::SignalMask shown = shown_mask_of(word_of(*read));
+  std::memcpy(read, &shown, sizeof shown);
 }
 
 void mark_inherited_mask() noexcept {
   if (leaves_alone()) return;
   sigsafe::SignalMask mask = 0;
   sigsafe::raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, sigsafe::as_long(&mask), sizeof mask);
-  if ((mask & sigsafe::bit_of(SIGSEGV)) == 0) return;
-  sigsafe::sys::swap_signal_mask((mask & ~sigsafe::bit_of(SIGSEGV)) | sigsafe::bit_of(kMark));
+  if (real_mask_of(mask) != mask) sigsafe::sys::swap_signal_mask(real_mask_of(mask));
 }
 
 }  // namespace userfault::preload

@@ -8,12 +8,21 @@
 // (sigsafe/chain.h); a mask that is read back shows SIGSEGV for the mark. The mark itself is shown,
 // too: programs block all signals far more often than they ask for that one.
 //
+// SIGSYS, by which system calls that go past libc are seen (trap.h), is left out likewise; it shares the
+// mark, since who blocks it blocks everything.
+//
 // With USERFAULT_ENGINE=kernel masks are left alone.
 #pragma once
 
 #include <signal.h>
 
+#include "engine/user/sigsafe/syscall.h"
+
 namespace userfault::preload {
+
+// The same for the kernel's form of a mask.
+[[nodiscard]] sigsafe::SignalMask real_mask_of(sigsafe::SignalMask wanted) noexcept;
+[[nodiscard]] sigsafe::SignalMask shown_mask_of(sigsafe::SignalMask read) noexcept;
 
 // What may be set in place of a program's mask. Null stays null.
 class RealMask {

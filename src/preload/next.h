@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
@@ -50,7 +51,7 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
   NAME(write) NAME(pwrite) NAME(writev) NAME(pwritev)                                                   \
   NAME(send) NAME(recv) NAME(sendto) NAME(recvfrom) NAME(sendmsg) NAME(recvmsg)                         \
   NAME(stat) NAME(lstat) NAME(fstatat) NAME(fstat) NAME(readlink) NAME(readlinkat) NAME(getdents64)     \
-  NAME(fork) NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)
+  NAME(fork) NAME(clone) NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)
 
 namespace userfault::preload {
 

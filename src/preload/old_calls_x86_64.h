@@ -6,10 +6,11 @@
 
 #include "preload/exported.h"
 #include "preload/next.h"
+#include "preload/process.h"
 
 namespace userfault::preload {
 
-inline constexpr std::array kOldCalls = {SYS_open, SYS_poll, SYS_dup2};
+inline constexpr std::array kOldCalls = {SYS_open, SYS_poll, SYS_dup2, SYS_fork};
 
 // Whether `number` was one of them; then `result` is libc's result.
 inline bool old_call(long number, long a, long b, long c, long* result) noexcept {
@@ -21,6 +22,7 @@ inline bool old_call(long number, long a, long b, long c, long* result) noexcept
       *result = poll(reinterpret_cast<pollfd*>(a), static_cast<nfds_t>(b), static_cast<int>(c));
       return true;
     case SYS_dup2: *result = dup2(static_cast<int>(a), static_cast<int>(b)); return true;
+    case SYS_fork: *result = finish(clone_process(SIGCHLD, 0, 0, 0)); return true;
     default: return false;
   }
 }

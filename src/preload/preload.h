@@ -9,7 +9,8 @@
 //
 // The contract with the program
 //   - Until the first descriptor of ours is opened nothing is changed but the mark for a blocked
-//     SIGSEGV (masks.h): no handler is installed, no memory mapped, no thread started.
+//     SIGSEGV (masks.h): no handler is installed, no memory mapped, no thread started. The exception is
+//     a program that starts under a seccomp filter, which gets our handler for SIGSYS (trap.h).
 //   - A second preload or a sanitizer's runtime in front of us or behind us keeps working: we go to
 //     the next symbol, never around it. Before our constructor ran (an allocator's may run first and
 //     call mmap), the next symbol is not known and the system call itself is made.
@@ -21,6 +22,7 @@
 //   USERFAULT_ENGINE  auto (the default): the kernel's where it opens with the flags asked for, else
 //                     ours; user: ours; kernel: the kernel's, and this library only watches
 //   USERFAULT_LOG     a file that gets a line for each descriptor opened, or - for standard error
+//   USERFAULT_TRAP    0: system calls that go past libc are not looked for (trap.h)
 //   USERFAULT_EVENT_FORK  unprivileged: fork events without CAP_SYS_PTRACE (the engine's own)
 //
 // Threads: everything from any thread. No lock is held while the next symbol or the engine runs.

@@ -31,6 +31,8 @@ const Settings& settings() noexcept {
   // Acquire pairs with the release below.
   if (is_read.load(std::memory_order_acquire)) return stored;
   stored.choice = choice_of(std::getenv("USERFAULT_ENGINE"));
+  const char* trap = std::getenv("USERFAULT_TRAP");
+  stored.trap = stored.choice != Choice::kKernel && (trap == nullptr || std::strcmp(trap, "0") != 0);
   stored.log = std::getenv("USERFAULT_LOG");
   if (stored.log != nullptr && *stored.log == '\0') stored.log = nullptr;
   is_read.store(true, std::memory_order_release);

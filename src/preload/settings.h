@@ -10,6 +10,7 @@ enum class Choice : std::uint8_t { kAutomatic, kUser, kKernel };
 
 struct Settings {
   Choice choice = Choice::kAutomatic;
+  bool trap = true;           // system calls that go past libc are to be seen (trap.h)
   const char* log = nullptr;  // a path, "-" for standard error, null for none
 };
 

@@ -2,15 +2,19 @@
 #include <cerrno>
 
 #include "engine/engine.h"
+#include "preload/doors.h"
 #include "preload/masks.h"
 #include "preload/next.h"
 #include "preload/settings.h"
+#include "preload/trap.h"
 
 namespace {
 
 [[gnu::constructor]] void start() {
   userfault::preload::resolve_next();
   userfault::preload::mark_inherited_mask();
+  userfault::preload::note_process();
+  userfault::preload::expect_inherited_traps();
 }
 
 }  // namespace

@@ -17,6 +17,11 @@ syscall:
   and w10, w0, #7
   lsr w9, w9, w10
   tbz w9, #0, 1f
+  cmp x0, #220
+  b.ne 3f
+  tbnz w1, #8, 1f
+  cbnz x2, 1f
+3:
   b userfault_preload_syscall
 1:
   mov x8, x0

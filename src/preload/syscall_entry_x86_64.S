@@ -3,7 +3,8 @@
  * syscall(3). A number that userfault_preload_taken has a bit for goes to userfault_preload_syscall,
  * with registers and stack as they came (the seventh argument lies on the stack in both). Any other
  * system call is made here, on the caller's stack and with no frame of ours, because a call such as
- * SYS_clone returns twice, perhaps on a stack that holds nothing but the return address.
+ * SYS_clone returns twice, perhaps on a stack that holds nothing but the return address. Of SYS_clone
+ * (56) itself those that copy the memory (without CLONE_VM, 0x100) and the stack are ours.
  */
   .text
   .globl syscall
@@ -17,6 +18,13 @@ syscall:
   leaq userfault_preload_taken(%rip), %rax
   btq %rdi, (%rax)
   jnc 1f
+  cmpq $56, %rdi
+  jne 3f
+  testl $0x100, %esi
+  jnz 1f
+  testq %rdx, %rdx
+  jnz 1f
+3:
   jmp userfault_preload_syscall
 1:
   movq %rdi, %rax

@@ -61,6 +61,7 @@ class Run final : public Command {
   void add_options(CLI::App& app) override {
     app.add_option("--engine", engine_, "auto (the kernel's where it opens, else ours; default), user, or kernel")
         ->check(CLI::IsMember({"auto", "user", "kernel"}));
+    app.add_flag("--no-trap", no_trap_, "do not look for system calls that go past libc (no seccomp filter)");
     app.add_flag("--verbose", verbose_, "say on standard error which engine each descriptor got, and why");
     app.add_option("--log", log_, "say it in this file instead");
     app.add_option("program", words_, "the program and its arguments, after --")->type_name("PROGRAM ARGUMENT...");
@@ -90,6 +91,7 @@ class Run final : public Command {
     // another one all the same, since that one goes on to the next definition of each name.
     append("ASAN_OPTIONS", "verify_asan_link_order=0");
     ::setenv("USERFAULT_ENGINE", engine_.c_str(), 1);
+    if (no_trap_) ::setenv("USERFAULT_TRAP", "0", 1);
     // The kernel keeps UFFD_FEATURE_EVENT_FORK for CAP_SYS_PTRACE, because its monitor reaches into
     // another process. Ours serves one user's processes only, so there is nothing to keep.
     ::setenv("USERFAULT_EVENT_FORK", "unprivileged", 0);
@@ -125,6 +127,7 @@ class Run final : public Command {
   std::string engine_ = "auto";
   std::string log_;
   bool verbose_ = false;
+  bool no_trap_ = false;
 };
 
 }  // namespace
