@@ -15,6 +15,7 @@
 #include "preload/doors.h"
 #include "preload/next.h"
 #include "preload/pagemap.h"
+#include "preload/repair.h"
 
 using namespace userfault;
 using namespace userfault::preload;
@@ -29,6 +30,12 @@ bool is_general(unsigned long request) noexcept {
 // Another process's descriptor may come in ways that nobody notices (SCM_RIGHTS, exec), but its first
 // use is most likely one of these.
 bool is_about_userfault(unsigned long request) noexcept { return ((request >> 8) & 0xff) == 0xaa; }
+
+// Old requests do not carry the size of what they point to: a terminal's settings, a number.
+std::size_t size_of(unsigned long request) noexcept {
+  constexpr std::size_t kOldSize = 64;
+  return _IOC_SIZE(request) != 0 ? _IOC_SIZE(request) : kOldSize;
+}
 
 // Directory entries of /proc/self/fd, without opendir(3), which allocates.
 struct Entry {
@@ -113,5 +120,6 @@ USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
   if (request == engine::user::kAskPreload && is_ours(fd)) return 0;
   if (!is_general(request) && (is_ours(fd) || (is_about_userfault(request) && user_engine().owns(fd))))
     return finish(user_engine().operate(fd, request, argument));
-  return call(next.ioctl, SYS_ioctl, fd, request, argument);
+  return repaired(_IOC_DIR(request) == _IOC_WRITE ? Access::kRead : Access::kWrite, argument, size_of(request),
+                  [=] { return call(next.ioctl, SYS_ioctl, fd, request, argument); });
 }

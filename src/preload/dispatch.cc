@@ -16,6 +16,7 @@
 #include "preload/next.h"
 #include "preload/old_calls.h"
 #include "preload/process.h"
+#include "preload/repair.h"
 
 namespace userfault::preload {
 namespace {
@@ -74,8 +75,13 @@ constexpr auto kTaken = with_old_calls();
 
 using Bits = std::array<std::uint64_t, 16>;
 
+// Only through syscall(3): the words of a futex that instructions of the program's have touched are there,
+// and a trap for each call would cost more than it mends.
+constexpr int kFutex = SYS_futex;
+
 consteval Bits bits_of_calls() {
   Bits bits{};
+  bits[kFutex / 64] |= std::uint64_t{1} << (kFutex % 64);
   for (const int number : kTaken) bits[number / 64] |= std::uint64_t{1} << (number % 64);
   return bits;
 }
@@ -111,6 +117,11 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case SYS_pwrite64: return pwrite(fd, pointer<void>(b), static_cast<size_t>(c), d);
     case SYS_pwritev: return pwritev(fd, pointer<iovec>(b), static_cast<int>(c), d);
     case SYS_clone: return finish(clone_process(a, c, d, e));
+    case kFutex:
+      return repaired(Access::kWrite, pointer<void>(a), 4, [=] {
+        return repaired(Access::kWrite, pointer<void>(e), 4,
+                        [=] { return finish(sigsafe::raw_syscall(number, a, b, c, d, e, f)); });
+      });
     case SYS_close: return __real_close(fd);
     case SYS_close_range: return close_range(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<int>(c));
     case SYS_dup3: return dup3(fd, static_cast<int>(b), static_cast<int>(c));

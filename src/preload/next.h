@@ -44,11 +44,11 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
   NAME(open) NAME(open64) NAME(openat) NAME(openat64) NAME(fopen) NAME(fopen64)                         \
   NAME(__open_2) NAME(__open64_2) NAME(__openat_2) NAME(__openat64_2)                                   \
   NAME(ioctl) NAME(close) NAME(close_range) NAME(closefrom) NAME(dup2) NAME(dup3)                       \
-  NAME(read) NAME(__read_chk) NAME(readv) NAME(pread) NAME(__pread_chk) NAME(preadv)                    \
+  NAME(read) NAME(__read_chk) NAME(readv) NAME(pread) NAME(__pread_chk) NAME(preadv) NAME(preadv2)      \
   NAME(poll) NAME(__poll_chk) NAME(ppoll) NAME(__ppoll_chk)                                             \
-  NAME(pselect) NAME(epoll_pwait) NAME(epoll_pwait2)                                                    \
+  NAME(select) NAME(pselect) NAME(epoll_pwait) NAME(epoll_pwait2)                                                    \
   NAME(mmap) NAME(munmap) NAME(mremap) NAME(madvise) NAME(posix_madvise) NAME(mprotect)                 \
-  NAME(write) NAME(pwrite) NAME(writev) NAME(pwritev)                                                   \
+  NAME(write) NAME(pwrite) NAME(writev) NAME(pwritev) NAME(pwritev2)                                    \
   NAME(send) NAME(recv) NAME(sendto) NAME(recvfrom) NAME(sendmsg) NAME(recvmsg)                         \
   NAME(stat) NAME(lstat) NAME(fstatat) NAME(fstat) NAME(readlink) NAME(readlinkat) NAME(getdents64)     \
   NAME(fork) NAME(clone) NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)

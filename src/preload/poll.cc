@@ -102,8 +102,46 @@ USERFAULT_PRELOADED int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* t
   return ppoll(fds, count, timeout, mask);
 }
 
+namespace {
+
+// The descriptors of ours in `set` that report POLLERR, which select(2) shows as readable and writable.
+int mark_failed(int count, const fd_set* asked, fd_set* shown) noexcept {
+  int marked = 0;
+  for (int fd = 0; asked != nullptr && fd < count; ++fd) {
+    if (!FD_ISSET(fd, asked) || !is_ours(fd) || (user_engine().poll_events(fd, POLLIN, 0) & POLLERR) == 0) continue;
+    FD_SET(fd, shown);
+    ++marked;
+  }
+  return marked;
+}
+
+// Whether a descriptor of ours is in error; then the sets say so, and that nothing else was looked at.
+bool failed_at_once(int count, fd_set* in, fd_set* out, fd_set* error, int* ready) noexcept {
+  if (!engine::user::may_have_descriptors() || count > FD_SETSIZE) return false;
+  fd_set readable;
+  fd_set writable;
+  FD_ZERO(&readable);
+  FD_ZERO(&writable);
+  *ready = mark_failed(count, in, &readable) + mark_failed(count, out, &writable);
+  if (*ready == 0) return false;
+  if (in != nullptr) *in = readable;
+  if (out != nullptr) *out = writable;
+  if (error != nullptr) FD_ZERO(error);
+  return true;
+}
+
+}  // namespace
+
+USERFAULT_PRELOADED int select(int count, fd_set* in, fd_set* out, fd_set* error, timeval* timeout) {
+  int ready = 0;
+  if (failed_at_once(count, in, out, error, &ready)) return ready;
+  return next.select(count, in, out, error, timeout);
+}
+
 USERFAULT_PRELOADED int pselect(int count, fd_set* in, fd_set* out, fd_set* error, const timespec* timeout,
                                 const sigset_t* mask) {
+  int ready = 0;
+  if (failed_at_once(count, in, out, error, &ready)) return ready;
   const RealMask real(mask);
   return next.pselect(count, in, out, error, timeout, real.get());
 }

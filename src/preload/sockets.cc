@@ -2,6 +2,8 @@
 // Transfers through sockets.
 #include <sys/socket.h>
 
+#include <initializer_list>
+
 #include "preload/next.h"
 #include "preload/repair.h"
 
@@ -9,6 +11,19 @@ using namespace userfault;
 using namespace userfault::preload;
 
 namespace {
+
+iovec piece_of(const void* start, std::size_t bytes) noexcept { return {const_cast<void*>(start), bytes}; }
+
+// What is beside the data of a message: closed pages there are brought before the call, because one that
+// fails for their sake may have taken the data already.
+void bring(Access access, std::initializer_list<iovec> pieces) noexcept {
+  if (active()) touch_all({pieces.begin(), pieces.size()}, access);
+}
+void bring_message(Access access, const msghdr& message) noexcept {
+  bring(access,
+        {piece_of(message.msg_name, message.msg_namelen), piece_of(message.msg_control, message.msg_controllen)});
+  touch_all({message.msg_iov, message.msg_iovlen}, access);
+}
 
 char* behind(const void* buffer, std::size_t done) noexcept {
   return static_cast<char*>(const_cast<void*>(buffer)) + done;
@@ -26,6 +41,7 @@ USERFAULT_PRELOADED ssize_t send(int fd, const void* buffer, size_t bytes, int f
 USERFAULT_PRELOADED ssize_t sendto(int fd, const void* buffer, size_t bytes, int flags, const sockaddr* to,
                                    socklen_t length) {
   const iovec piece{const_cast<void*>(buffer), bytes};
+  bring(Access::kRead, {piece_of(to, length)});
   return transferred(fd, {&piece, 1}, Access::kRead, [=](std::size_t done) {
     return call(next.sendto, SYS_sendto, fd, behind(buffer, done), bytes - done, flags, to, length);
   });
@@ -38,19 +54,20 @@ USERFAULT_PRELOADED ssize_t recv(int fd, void* buffer, size_t bytes, int flags) 
   });
 }
 
-USERFAULT_PRELOADED ssize_t recvfrom(int fd, void* buffer, size_t bytes, int flags, sockaddr* from,
-                                     socklen_t* length) {
+USERFAULT_PRELOADED ssize_t recvfrom(int fd, void* buffer, size_t bytes, int flags, sockaddr* from, socklen_t* length) {
   const iovec piece{buffer, bytes};
+  if (from != nullptr && length != nullptr)
+    bring(Access::kWrite, {piece_of(length, sizeof *length), piece_of(from, *length)});
   return transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
     return call(next.recvfrom, SYS_recvfrom, fd, behind(buffer, done), bytes - done, flags, from, length);
   });
 }
 
-// A message goes whole or not at all as far as we repair it: names and control data cannot be given
-// twice. What a stream took before a closed page is a short transfer, which a stream may always be.
+// A message goes whole or not at all as far as we repair it. What a stream took before a closed page is a
+// short transfer, which a stream may always be.
 USERFAULT_PRELOADED ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   if (!active() || message == nullptr) return call(next.sendmsg, SYS_sendmsg, fd, message, flags);
-  touch_all({message->msg_iov, message->msg_iovlen}, Access::kRead);
+  bring_message(Access::kRead, *message);
   return call(next.sendmsg, SYS_sendmsg, fd, message, flags);
 }
 
@@ -72,7 +89,7 @@ void meet_descriptors(const msghdr& message) noexcept {
 }  // namespace
 
 USERFAULT_PRELOADED ssize_t recvmsg(int fd, msghdr* message, int flags) {
-  if (active() && message != nullptr) touch_all({message->msg_iov, message->msg_iovlen}, Access::kWrite);
+  if (active() && message != nullptr) bring_message(Access::kWrite, *message);
   const ssize_t got = call(next.recvmsg, SYS_recvmsg, fd, message, flags);
   if (got >= 0 && message->msg_controllen != 0) meet_descriptors(*message);
   return got;

@@ -142,3 +142,31 @@ USERFAULT_PRELOADED ssize_t pwritev(int fd, const iovec* pieces, int count, off_
   });
 }
 extern "C" USERFAULT_ALIAS(pwritev) ssize_t pwritev64(int fd, const iovec* pieces, int count, off64_t offset);
+
+// The flags of the second forms go with each call; an offset of -1 is the file's own position, which
+// moves by itself.
+namespace {
+
+off_t moved_or_own(off_t offset, std::size_t done) noexcept { return offset == -1 ? -1 : moved(offset, done); }
+
+}  // namespace
+
+USERFAULT_PRELOADED ssize_t preadv2(int fd, const iovec* pieces, int count, off_t offset, int flags) {
+  if (!active() || !is_valid(count)) return next.preadv2(fd, pieces, count, offset, flags);
+  return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
+    const Rest rest(span_of(pieces, count), done);
+    return next.preadv2(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
+  });
+}
+extern "C" USERFAULT_ALIAS(preadv2) ssize_t preadv64v2(int fd, const iovec* pieces, int count, off64_t offset,
+                                                       int flags);
+
+USERFAULT_PRELOADED ssize_t pwritev2(int fd, const iovec* pieces, int count, off_t offset, int flags) {
+  if (!active() || !is_valid(count)) return next.pwritev2(fd, pieces, count, offset, flags);
+  return transferred(fd, span_of(pieces, count), Access::kRead, [=](std::size_t done) {
+    const Rest rest(span_of(pieces, count), done);
+    return next.pwritev2(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
+  });
+}
+extern "C" USERFAULT_ALIAS(pwritev2) ssize_t pwritev64v2(int fd, const iovec* pieces, int count, off64_t offset,
+                                                         int flags);

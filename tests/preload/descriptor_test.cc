@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/uio.h>
 
 #include <array>
@@ -50,6 +51,21 @@ TEST(Door, TheDeviceGivesDescriptors) {
   ASSERT_GE(fd, 0) << errno;
   EXPECT_TRUE(handshake(fd, 0));
   ::close(copy);
+  ::close(fd);
+}
+
+TEST(Descriptor, SelectFindsOneThatBlocksInError) {
+  const int fd = open_uffd(O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  ASSERT_TRUE(handshake(fd, 0));
+  fd_set in;
+  FD_ZERO(&in);
+  FD_SET(fd, &in);
+  timeval now{};
+  EXPECT_EQ(::select(fd + 1, &in, nullptr, nullptr, &now), 1);
+  EXPECT_TRUE(FD_ISSET(fd, &in));
+  ASSERT_EQ(::fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+  EXPECT_EQ(::select(fd + 1, &in, nullptr, nullptr, &now), 0);
   ::close(fd);
 }
 

@@ -138,6 +138,61 @@ TEST(Repair, ResultsAreWrittenToMissingPages) {
   EXPECT_TRUE(S_ISDIR(status->st_mode));
 }
 
+TEST(Repair, ArgumentsOfIoctlAreBrought) {
+  const Served served(2);
+  ASSERT_TRUE(served.ready());
+  const Pipe pipe;
+  ASSERT_EQ(::write(pipe.ends[1], "abc", 3), 3);
+  ASSERT_EQ(::ioctl(pipe.ends[0], FIONREAD, served.at(0)), 0);
+  int count = 0;
+  __builtin_memcpy(&count, served.at(0), sizeof count);
+  EXPECT_EQ(count, 3);
+}
+
+TEST(Repair, MessagesBringTheirNamesAndControlData) {
+  const Served served(4);
+  ASSERT_TRUE(served.ready());
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), 0);
+  const int on = 1;
+  ASSERT_EQ(::setsockopt(ends[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
+  ASSERT_EQ(::send(ends[0], "abcd", 4, 0), 4);
+  iovec piece{served.at(0), 4};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_name = served.at(1);
+  message.msg_namelen = 110;
+  message.msg_control = served.at(2);
+  message.msg_controllen = 100;
+  ASSERT_EQ(::recvmsg(ends[1], &message, 0), 4) << errno;
+  EXPECT_EQ(*served.at(0), 'a');
+  ASSERT_NE(CMSG_FIRSTHDR(&message), nullptr);
+  EXPECT_EQ(CMSG_FIRSTHDR(&message)->cmsg_type, SCM_CREDENTIALS);
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST(Repair, VectorsWithFlags) {
+  const Served served(3);
+  ASSERT_TRUE(served.ready());
+  const File file;
+  const std::array pieces{iovec{served.at(0), 2 * kPage}};
+  EXPECT_EQ(::preadv2(file.fd(), pieces.data(), 1, 0, 0), static_cast<ssize_t>(2 * kPage));
+  EXPECT_EQ(*served.at(1), 'x');
+  EXPECT_EQ(::pwritev2(file.fd(), pieces.data(), 1, -1, 0), static_cast<ssize_t>(2 * kPage));
+  EXPECT_EQ(::lseek(file.fd(), 0, SEEK_CUR), static_cast<off_t>(2 * kPage));
+}
+
+TEST(Repair, FutexWordsAreBrought) {
+  const Served served(1);
+  ASSERT_TRUE(served.ready());
+  errno = 0;
+  EXPECT_EQ(::syscall(SYS_futex, served.at(0), 128 /* FUTEX_WAIT_PRIVATE */, 1, nullptr, nullptr, 0), -1);
+  EXPECT_EQ(errno, EAGAIN) << "the page holds another word";
+  EXPECT_EQ(served.faults(), 1U);
+}
+
 TEST(Repair, ReadIntoAProtectedPageDeliversItsMessage) {
   const Served served(2, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP);
   ASSERT_TRUE(served.ready());
