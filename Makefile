@@ -44,8 +44,11 @@ clang:
 	scripts/install-deps.sh --test --clang
 	scripts/test.sh $@
 
+# The self-tests once more, fifty times each on one processor and on two: that takes most of an hour.
 test-programs: all
 	scripts/test-programs.sh
+	scripts/test-programs.sh --only selftest --repeat 50 --cores 0
+	scripts/test-programs.sh --only selftest --repeat 50 --cores 0,1
 
 bench: all
 	scripts/bench.sh

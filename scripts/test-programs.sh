@@ -5,8 +5,9 @@
 #   scripts/test-programs.sh [--mode kernel|run|both] [--as root|user|both] [--engine user|auto|kernel]
 #                            [--only REGEX] [--repeat N] [--cores LIST] [--list]
 #
+#   --mode run     under `userfault run`, while deny-userfaultfd kills whoever asks the kernel for one;
+#                  this is the default
 #   --mode kernel  on the kernel's own userfaultfd: the baseline
-#   --mode run     under `userfault run`, while deny-userfaultfd kills whoever asks the kernel for one
 #   --as user      as user 65534; switching to it needs root
 #   --repeat N     each self-test N times, stopping at the first failure
 #   --cores LIST   only on these processors, as in taskset(1): 0 for one core, 0,1 for two
@@ -18,10 +19,10 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 parts=$root/tests/programs
 build=${USERFAULT_PROGRAMS_DIR:-$root/build/programs}
 logs=$build/logs
-modes=kernel users=both engine=user only=. repeat=1 cores='' list=''
+modes=run users=both engine=user only=. repeat=1 cores='' list=''
 nobody=65534
 
-usage() { sed -n '3,17s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '3,18s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
     --mode) modes=${2?}; shift ;;

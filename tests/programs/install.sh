@@ -4,7 +4,7 @@
 # the distribution does not have only costs the rows that need it.
 set -euo pipefail
 packages=(gcc libc6-dev make binutils xz-utils util-linux python3 git stress-ng qemu-system-x86 redis-server
-  linux-source-6.1)
+  libjemalloc2 libeatmydata1 linux-source-6.1)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
