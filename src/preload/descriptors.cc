@@ -37,6 +37,19 @@ std::size_t size_of(unsigned long request) noexcept {
   return _IOC_SIZE(request) != 0 ? _IOC_SIZE(request) : kOldSize;
 }
 
+// The handshake on what is not ours. The kernel clears the request that it refuses.
+int shake_hands(int fd, userfault_api* request) noexcept {
+  userfault_api wanted{};
+  const iovec here{&wanted, sizeof wanted};
+  const iovec there{request, sizeof wanted};
+  const bool known = sigsafe::raw_syscall(SYS_process_vm_readv, sigsafe::sys::getpid(), argument_of(&here), 1,
+                                          argument_of(&there), 1, 0) == sizeof wanted;
+  const int result = call(next.ioctl, SYS_ioctl, fd, USERFAULT_IOC_API, request);
+  if (result == 0 || errno != EPERM || !known || !replace_refused(fd)) return result;
+  *request = wanted;
+  return finish(user_engine().operate(fd, USERFAULT_IOC_API, request));
+}
+
 // Directory entries of /proc/self/fd, without opendir(3), which allocates.
 struct Entry {
   std::uint64_t inode;
@@ -120,6 +133,7 @@ USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
   if (request == engine::user::kAskPreload && is_ours(fd)) return 0;
   if (!is_general(request) && (is_ours(fd) || (is_about_userfault(request) && user_engine().owns(fd))))
     return finish(user_engine().operate(fd, request, argument));
+  if (request == USERFAULT_IOC_API) return shake_hands(fd, static_cast<userfault_api*>(argument));
   return repaired(_IOC_DIR(request) == _IOC_WRITE ? Access::kRead : Access::kWrite, argument, size_of(request),
                   [=] { return call(next.ioctl, SYS_ioctl, fd, request, argument); });
 }

@@ -56,9 +56,16 @@ int open_ours(int flags, const char* why) noexcept {
   return log_opened(fd, "user", why);
 }
 
+// Which of the kernel's descriptors, by number, were opened with UFFD_USER_MODE_ONLY: nothing else tells.
+constinit std::array<std::atomic<bool>, 1024> user_mode_only{};
+
 int open_either(engine::Door door, int flags) noexcept {
   const int kernel = engine::open_through(door, flags);
-  if (kernel >= 0) return log_opened(kernel, "kernel's", "");
+  if (kernel >= 0) {
+    const auto number = static_cast<std::size_t>(kernel);
+    if (number < user_mode_only.size()) user_mode_only[number].store((flags & USERFAULT_USER_MODE_ONLY) != 0);
+    return log_opened(kernel, "kernel's", "");
+  }
   if (is_final(kernel)) return kernel;
   char why[80];
   std::snprintf(why, sizeof why, ", because the kernel's says %s", strerrorname_np(-kernel));
@@ -103,6 +110,22 @@ int open_userfaultfd(int flags) noexcept {
     case Choice::kAutomatic: break;
   }
   return open_either(engine::Door::kSyscall, flags);
+}
+
+// The number stays, what is behind it changes: nothing has been done with it yet, since the handshake
+// comes first.
+bool replace_refused(int fd) noexcept {
+  if (settings().choice != Choice::kAutomatic || !engine::kernel_engine().owns(fd)) return false;
+  const long status = sigsafe::raw_syscall(SYS_fcntl, fd, F_GETFL);
+  const bool closes = (sigsafe::raw_syscall(SYS_fcntl, fd, F_GETFD) & FD_CLOEXEC) != 0;
+  const auto number = static_cast<std::size_t>(fd);
+  const bool only = number < user_mode_only.size() && user_mode_only[number].load();
+  const int flags = static_cast<int>(status & O_NONBLOCK) | (only ? USERFAULT_USER_MODE_ONLY : 0);
+  const int ours = open_ours(flags | O_CLOEXEC, ", because the kernel's refuses the features");
+  if (ours < 0) return false;
+  const long result = sigsafe::raw_syscall(SYS_dup3, ours, fd, closes ? O_CLOEXEC : 0);
+  user_engine().close(ours);
+  return result >= 0;
 }
 
 // Only where the device cannot be opened or would not give a descriptor: the program may want other

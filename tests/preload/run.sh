@@ -61,3 +61,22 @@ LD_PRELOAD=libm.so.6 printed 'libuserfault-preload.so:libm.so.6' -- sh -c 'echo 
 status=0
 "$userfault" run -- sh -c 'exit 7' || status=$?
 [ "$status" -eq 7 ] || fail "the program's exit status is $status"
+
+# auto: where the kernel's opens for this user but refuses fork events, ours takes its place.
+cat >"$scratch/events.c" <<'C'
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void) {
+  struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_EVENT_FORK};
+  const long fd = syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+  return fd < 0 ? 2 : ioctl((int)fd, UFFDIO_API, &api) == 0 ? 0 : 1;
+}
+C
+${CC:-cc} -o "$scratch/events" "$scratch/events.c"
+chmod 755 "$scratch"
+other=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+if [ "$(id -u)" -eq 0 ] && "${other[@]}" test -x "$userfault" 2>/dev/null; then
+  "${other[@]}" "$userfault" run --engine auto -- "$scratch/events" || fail "auto: fork events are refused: status $?"
+fi

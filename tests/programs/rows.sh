@@ -56,7 +56,7 @@ stress_note() {
 stress_ng() {
   local run=(stress-ng --userfaultfd 2 --verify --metrics-brief --temp-path "$scratch" --timeout)
   rm -f "$logs/stress-ng-kernel.log"
-  if [ "$mode" = run ] && [ "$(id -u)" -eq 0 ] && wanted "stress-ng"; then
+  if [ "$mode" = run ] && [ "$(id -u)" -eq 0 ] && [ -z "$list" ] && wanted "stress-ng"; then
     (cd "$scratch" && "${run[@]}" 5s) >"$logs/stress-ng-kernel.log" 2>&1 || true
   fi
   # It ends well, too, where it finds no userfaultfd and does nothing: the rate has to be there.
