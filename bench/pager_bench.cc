@@ -14,7 +14,7 @@
 // UMap takes part when the bench was built with -DUSERFAULT_UMAP_PREFIX=PATH of an installed copy.
 // usage: pager_bench [--mib N] [--repetitions N] [--engine kernel|user] [--directory PATH]
 //                    [--patterns sequential,random,write] [--memory warm,cold,25,50]
-//                    [--threads 1,2,8] [--pages 4,64,2048] [--accesses N] [--access calls|pool|ring]
+//                    [--threads 1,2,8] [--pages 4,64,2048] [--accesses N] [--access calls|pool|ring] [--around PAGES]
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,10 +42,11 @@ constexpr std::uint64_t kSlack = std::uint64_t{12} << 20;
 struct Settings {
   std::size_t bytes = std::size_t{256} << 20;
   int repetitions = 3;
-  std::size_t accesses = 0;  // 0: one for every page warm, 4096 where they go to the disk
+  std::size_t accesses = 0;  // 0: one for every fourth page, and 1024 where they go to the disk
   std::string directory = "/tmp";
   EngineKind engine = EngineKind::kKernel;
   FileAccess access = FileAccess::kAutomatic;
+  std::size_t around = 1;
   std::vector<std::string> patterns{"sequential", "random", "write"};
   std::vector<std::string> memory{"warm", "cold", "25", "50"};
   std::vector<std::string> threads{"1", "2", "8"};
@@ -71,6 +72,7 @@ Settings parse(int argc, char** argv) {
     if (name == "--engine") s.engine = value == "user" ? EngineKind::kUser : EngineKind::kKernel;
     if (name == "--access")
       s.access = value == "ring" ? FileAccess::kRing : value == "pool" ? FileAccess::kPool : FileAccess::kCalls;
+    if (name == "--around") s.around = std::stoull(value);
     if (name == "--patterns") s.patterns = split(value);
     if (name == "--memory") s.memory = split(value);
     if (name == "--threads") s.threads = split(value);
@@ -118,7 +120,7 @@ struct Cell {
   }
   [[nodiscard]] std::size_t accesses() const {
     if (settings.accesses != 0) return settings.accesses;
-    return warm() ? settings.bytes / kPage : 4096;
+    return warm() ? settings.bytes / kPage / 4 : 1024;
   }
 };
 
@@ -189,6 +191,7 @@ MappedSetting setting_of(const Cell& cell, std::size_t page_size) {
           .bytes = cell.settings.bytes,
           .writable = cell.pattern == "write",
           .page_size = page_size,
+          .around = cell.settings.around,
           .budget = cell.budget(),
           .threads = cell.threads,
           .engine = cell.settings.engine,

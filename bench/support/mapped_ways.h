@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -27,6 +28,7 @@ struct MappedSetting {
   std::size_t bytes = 0;
   bool writable = false;
   std::size_t page_size = 4096;  // not of mmap
+  std::size_t around = 1;        // of the pager: MapOptions::around
   std::uint64_t budget = 0;      // of the pager and UMap; mmap's is its group's
   unsigned threads = 1;
   EngineKind engine = EngineKind::kKernel;
@@ -62,14 +64,15 @@ class PagerWay {
  public:
   explicit PagerWay(const MappedSetting& setting) : writable_(setting.writable) {
     auto pager = Pager::create({.engine = setting.engine,
-                                .workers = setting.threads > 1 ? 2u : 1u,
+                                .workers = std::min(setting.threads, 4u),
                                 .prefetchers = 1,
                                 .budget = setting.budget});
     if (!pager) die_of(pager.error().message());
     auto store = open_file_store(setting.file,
                                  {.writable = setting.writable, .direct = setting.direct, .access = setting.access});
     if (!store) die_of(store.error().text);
-    auto mapping = pager->map(*store, {.page_size = setting.page_size, .writable = setting.writable});
+    auto mapping =
+        pager->map(*store, {.page_size = setting.page_size, .around = setting.around, .writable = setting.writable});
     if (!mapping) die_of(mapping.error().message());
     pager_.emplace(std::move(*pager));
     mapping_.emplace(std::move(*mapping));
