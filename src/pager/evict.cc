@@ -86,7 +86,7 @@ void Evictor::hide(Picked& picked) {
   for (std::size_t page = picked.span.first; page < picked.span.end(); ++page) {
     const PageState state = region.states().get(page);
     const bool mapped = state == PageState::kResident || state == PageState::kDirty;
-    const bool claimed = mapped && region.states().claim(page, state);
+    const bool claimed = mapped && !region.pins().cover(page) && region.states().claim(page, state);
     const bool pinned = claimed && region.pins().cover(page);
     if (pinned && region.states().finish(page, state)) region.wake({page, 1});
     if (run.span.count != 0 && (!claimed || pinned || state != run.was || run.span.end() != page)) hide_run(run);

@@ -94,14 +94,14 @@ void Core::keep_room() {
 // again after a pause that doubles.
 bool Core::wait_until_wanted(bool progress, std::uint64_t& pause_ns) {
   const base::MutexLock lock(room_mutex_);
+  const bool more = !waiting_.empty() || budget_.too_dirty();
   if (progress) pause_ns = kFirstPauseNs;
-  const bool stuck = !progress && (!waiting_.empty() || budget_.scarce() || budget_.too_dirty());
-  if (stuck) {
+  if (more && !progress) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(pause_ns);
     pause_ns = std::min(pause_ns * 2, kLongestPauseNs);
-    while (!stopping_ && room_changed_.wait_until(room_mutex_, until)) {
+    while (!stopping_ && !room_wanted_ && room_changed_.wait_until(room_mutex_, until)) {
     }
-  } else {
+  } else if (!more) {
     while (!stopping_ && !room_wanted_) room_changed_.wait(room_mutex_);
   }
   room_wanted_ = false;
