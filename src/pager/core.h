@@ -92,12 +92,17 @@ class Core {
   void fill_now(const RegionUse& region, PageSpan span);
 
   // Prefetch: prefetch.cc
+  struct Walk {
+    PageSpan left;  // its first page, and how many
+    std::ptrdiff_t stride = 1;
+  };
   struct PrefetchItem {
     Region* region;
-    PageSpan left;
+    Walk walk;
   };
   void fetch_ahead();
-  void enqueue(Region& region, PageSpan span, bool urgent);
+  void enqueue(Region& region, Walk walk, bool urgent);
+  [[nodiscard]] static std::size_t claim_next(Region& region, Walk& walk, PageSpan& claimed);
   [[nodiscard]] bool claim_memory(const RegionUse& region, FillOrder& order);
   [[nodiscard]] bool next_order(RegionUse& region, FillOrder& order);
   void let_faults_go_first();

@@ -2,6 +2,7 @@
 // Filling ahead of faults. Faults go first: between two chunks a prefetcher waits until the workers
 // have answered what they have read, and chunks are small while there are faults at all.
 #include <algorithm>
+#include <cstdlib>
 
 #include "pager/core.h"
 
@@ -12,13 +13,16 @@ void Core::prefetch(Region& region, std::span<const PageSpan> spans) {
   for (PageSpan span : spans) {
     span.count = std::min(span.count, left);
     left -= span.count;
-    enqueue(region, span, false);
+    enqueue(region, {span}, false);
   }
 }
 
-void Core::enqueue(Region& region, PageSpan span, bool urgent) {
+void Core::enqueue(Region& region, Walk walk, bool urgent) {
+  PageSpan& span = walk.left;
   if (prefetchers_count_ == 0 || span.first >= region.pages()) return;
-  span.count = std::min(span.count, region.pages() - span.first);
+  // Downwards to the first page, upwards to the last one.
+  const std::size_t room = walk.stride < 0 ? span.first : region.pages() - span.first - 1;
+  span.count = std::min(span.count, room / static_cast<std::size_t>(std::abs(walk.stride)) + 1);
   if (span.count == 0) return;
   const std::lock_guard lock(prefetch_mutex_);
   if (region.closing()) return;
@@ -27,9 +31,9 @@ void Core::enqueue(Region& region, PageSpan span, bool urgent) {
     return;
   }
   if (urgent) {
-    prefetch_queue_.push_front({&region, span});
+    prefetch_queue_.push_front({&region, walk});
   } else {
-    prefetch_queue_.push_back({&region, span});
+    prefetch_queue_.push_back({&region, walk});
   }
   prefetch_changed_.notify_all();
 }
@@ -66,22 +70,32 @@ bool Core::next_order(RegionUse& region, FillOrder& order) {
     if (stopping_) return false;
     PrefetchItem& item = prefetch_queue_.front();
     Region& from = *item.region;
-    const std::size_t most = std::max<std::size_t>(1, kFillBytes / from.page_size());
-    while (item.left.count != 0 && from.states().get(item.left.first) != PageState::kAbsent) {
-      ++item.left.first;
-      --item.left.count;
-    }
-    const std::size_t claimed = from.claim_upwards(item.left.first, std::min(most, item.left.count));
+    order = {.span = {}, .cause = Cause::kPrefetch};
+    const std::size_t claimed = claim_next(from, item.walk, order.span);
     if (claimed != 0) {
-      order = {.span = {item.left.first, claimed}, .cause = Cause::kPrefetch};
       region = RegionUse(from, use_ended_);
       prefetching_.push_back(&from);
     }
-    item.left = {item.left.first + claimed, item.left.count - claimed};
-    if (item.left.count == 0) prefetch_queue_.pop_front();
+    if (item.walk.left.count == 0) prefetch_queue_.pop_front();
     if (claimed != 0) return true;
     prefetch_changed_.notify_all();
   }
+}
+
+// Claims the next pages of a walk that nobody has, as many as one fill can hold; one at a time where
+// they do not lie side by side.
+std::size_t Core::claim_next(Region& region, Walk& walk, PageSpan& claimed) {
+  PageSpan& left = walk.left;
+  const auto step = [&](std::size_t pages) {
+    left.first += static_cast<std::size_t>(walk.stride) * pages;  // modulo 2^64, also downwards
+    left.count -= pages;
+  };
+  while (left.count != 0 && region.states().get(left.first) != PageState::kAbsent) step(1);
+  if (left.count == 0) return 0;
+  const std::size_t most = walk.stride == 1 ? std::max<std::size_t>(1, kFillBytes / region.page_size()) : 1;
+  claimed = {left.first, region.claim_upwards(left.first, std::min(most, left.count))};
+  step(std::max<std::size_t>(claimed.count, 1));
+  return claimed.count;
 }
 
 // Memory for the order's pages, or for some from the front; the rest is given back. While faults

@@ -2,8 +2,10 @@
 // Notices threads that walk upwards through a region, and says how much to fill for a fault.
 //
 // A fault that continues an earlier one doubles the window up to what one fill can hold; from then
-// on the part behind the window is also fetched ahead, doubling again. A random access matches an
-// earlier one only by chance and costs a look at eight entries. Threads: any.
+// on the part behind the window is also fetched ahead, doubling again. Three faults at an even
+// distance, up or down, are a walk in strides: the pages that it will come to are fetched ahead, ever
+// more of them. A random access matches an earlier one only by chance and costs a look at eight
+// entries. Threads: any.
 #pragma once
 
 #include <algorithm>
@@ -28,30 +30,47 @@ class Streams {
     std::size_t ahead;   // the most pages fetched ahead at once
   };
   struct Advice {
-    PageSpan now;            // fill these, beginning with the page that was touched
-    PageSpan ahead;          // and ask for these; may be empty
-    std::size_t passed = 0;  // pages that were asked for ahead, and that the walk has passed by now
+    PageSpan now;               // fill these, beginning with the page that was touched
+    PageSpan ahead;             // and ask for these; may be empty
+    std::ptrdiff_t stride = 1;  // from each page of `ahead` to the next; the end may lie outside the region
+    std::size_t passed = 0;     // pages that were asked for ahead, and that the walk has passed by now
   };
 
   explicit Streams(Limits limits) noexcept : limits_(limits) {}
 
   [[nodiscard]] Advice on_fault(std::size_t page) {
     const std::lock_guard lock(mutex_);
+    const std::ptrdiff_t step = distance(latest_, page);
+    latest_ = page;
     for (Stream& stream : streams_)
       if (stream.used != 0 && page > stream.last && page <= stream.next) return advance(stream, page);
+    for (Stream& stream : streams_)
+      if (stream.used != 0 && stream.continues(page)) return stride(stream, page);
     Stream& oldest = *std::ranges::min_element(streams_, {}, &Stream::used);
-    oldest = {.last = page, .next = page + 1, .window = 1, .ahead = 0, .asked = 0, .used = ++clock_};
-    return {.now = {page, 1}, .ahead = {}, .passed = 0};
+    oldest = {.last = page, .next = page + 1, .window = 1, .step = step, .used = ++clock_};
+    return {.now = {page, 1}, .ahead = {}};
   }
 
  private:
+  static std::ptrdiff_t distance(std::size_t from, std::size_t to) noexcept {
+    return static_cast<std::ptrdiff_t>(to) - static_cast<std::ptrdiff_t>(from);
+  }
+
   struct Stream {
     std::size_t last = 0;  // the page of its latest fault
     std::size_t next = 0;  // the first page that nothing was asked for
     std::size_t window = 0;
     std::size_t ahead = 0;
-    std::size_t asked = 0;   // how many pages the latest ahead was
-    std::uint64_t used = 0;  // when, 0: never
+    std::size_t asked = 0;    // how many pages the latest ahead was
+    std::ptrdiff_t step = 0;  // from the fault before it to its first one; a walk of ones is not one of these
+    std::uint64_t used = 0;   // when, 0: never
+
+    // The next page of a walk in strides, or the first one after those that were fetched ahead.
+    [[nodiscard]] bool continues(std::size_t page) const noexcept {
+      if (step == 0 || step == 1) return false;
+      const std::ptrdiff_t gone = distance(last, page);
+      return gone % step == 0 && gone / step >= 1 && gone / step <= static_cast<std::ptrdiff_t>(asked) + 1;
+    }
   };
 
   Advice advance(Stream& stream, std::size_t page) {
@@ -62,17 +81,41 @@ class Streams {
     const PageSpan now{page, stream.window};
     stream.next = std::max(stream.next, now.end());
     const std::size_t passed = std::exchange(stream.asked, 0);
-    if (!grown) return {now, {}, passed};
+    if (!grown) return {.now = now, .ahead = {}, .passed = passed};
     stream.ahead = std::min(std::max(stream.ahead * 2, limits_.window), limits_.ahead);
     const PageSpan ahead{stream.next, stream.ahead};
     stream.next = ahead.end();
     stream.asked = ahead.count;
-    return {now, ahead, passed};
+    return {.now = now, .ahead = ahead, .passed = passed};
   }
 
+  // Whoever faults on what was asked for is faster than the store: no more is asked for before half
+  // of that is passed.
+  Advice stride(Stream& stream, std::size_t page) {
+    stream.used = ++clock_;
+    const auto gone = static_cast<std::size_t>(distance(stream.last, page) / stream.step);
+    const std::size_t left = stream.asked - std::min(stream.asked, gone);
+    const std::size_t passed = std::min(stream.asked, gone);
+    stream.last = page;
+    stream.next = page;  // nothing of it is a walk of ones
+    stream.asked = left;
+    if (left * 2 > stream.ahead) return {.now = {page, 1}, .ahead = {}, .passed = passed};
+    stream.ahead = std::min(std::max<std::size_t>(stream.ahead * 2, 2), std::min(limits_.ahead, kMostStrides));
+    const std::ptrdiff_t start =
+        static_cast<std::ptrdiff_t>(page) + stream.step * static_cast<std::ptrdiff_t>(left + 1);
+    stream.asked += stream.ahead;
+    if (start < 0) return {.now = {page, 1}, .ahead = {}, .passed = passed};
+    return {.now = {page, 1},
+            .ahead = {static_cast<std::size_t>(start), stream.ahead},
+            .stride = stream.step,
+            .passed = passed};
+  }
+
+  static constexpr std::size_t kMostStrides = 64;
   const Limits limits_;
   std::mutex mutex_;
   std::array<Stream, 8> streams_{};
+  std::size_t latest_ = 0;  // the page of the fault before this one
   std::uint64_t clock_ = 0;
 };
 

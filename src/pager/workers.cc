@@ -117,7 +117,7 @@ void Core::fill_for_fault(const RegionUse& region, std::size_t page, bool write,
   std::size_t upwards = 1;
   if (region->detects_streams()) {
     const auto advice = region->streams().on_fault(page);
-    if (advice.ahead.count != 0) enqueue(*region, advice.ahead, true);
+    if (advice.ahead.count != 0) enqueue(*region, {advice.ahead, advice.stride}, true);
     if (advice.passed != 0) region->counters().prefetch_hits.add(advice.passed);
     upwards = advice.now.count;
   }

@@ -83,6 +83,34 @@ TEST(Streams, TwoWalksAtOnceAreBothSeen) {
   EXPECT_GT(second, 100008u);
 }
 
+TEST(Streams, AWalkInEvenStepsIsSeenUpwardsAndDownwards) {
+  for (const std::ptrdiff_t step : {7, -5, -1}) {
+    Streams streams({.window = 16, .ahead = 128});
+    std::size_t page = 1000000;
+    std::size_t faults = 0;
+    std::size_t asked = 0;
+    std::vector<std::size_t> ahead;
+    for (int i = 0; i < 2000; ++i, page += static_cast<std::size_t>(step)) {
+      if (std::ranges::find(ahead, page) != ahead.end()) continue;
+      ++faults;
+      const auto advice = streams.on_fault(page);
+      EXPECT_EQ(advice.now.count, 1u);
+      for (std::size_t k = 0; k < advice.ahead.count; ++k, ++asked)
+        ahead.push_back(advice.ahead.first + static_cast<std::size_t>(advice.stride) * k);
+    }
+    EXPECT_LE(faults, 60u) << step;
+    EXPECT_LE(asked, 2100u) << step;
+  }
+}
+
+// Pages that are fetched ahead one by one and not yet there fault, too.
+TEST(Streams, AWalkInStridesMayCatchUpWithWhatWasFetchedAhead) {
+  Streams streams({.window = 16, .ahead = 128});
+  std::size_t asked = 0;
+  for (std::size_t i = 0; i < 100; ++i) asked = std::max(asked, streams.on_fault(3 * i).ahead.count);
+  EXPECT_GT(asked, 2u);
+}
+
 TEST(Histogram, QuantilesAreAtMostASixteenthTooHigh) {
   LatencyHistogram histogram;
   for (std::uint64_t ns = 1; ns <= 100000; ++ns) histogram.add(ns);
