@@ -221,13 +221,17 @@ void run_round(const Options& options, EngineKind engine, Random& random) {
       });
     }
     const Clock clock(seconds);
+    std::mutex weather;
+    std::condition_variable changes;
     while (clock.more()) {
       const bool fails = random.chance(30);
       for (World& world : worlds) world.fail_writes(fails);
       const std::uint64_t most = shape.pager.budget;
       if (const std::uint64_t now = pager->statistics().resident_bytes; most != 0 && now > most)
         fail("%" PRIu64 " bytes in memory, the budget is %" PRIu64, now, most);
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      // By the clock: all threads may be waiting for a store that takes no writes.
+      std::unique_lock lock(weather);
+      (void)changes.wait_for(lock, std::chrono::milliseconds(20), [] { return false; });
     }
     for (World& world : worlds) world.fail_writes(false);
     stop = true;
