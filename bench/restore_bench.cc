@@ -6,7 +6,7 @@
 // in turns within one run:
 //   sequential  one pass over all of it; the ratio of the throughputs. Aim: at least 3.
 //   random      loads in a random order; the ratio of the median fault latencies. Aim: at most 1.
-// usage: restore_bench [--mib N] [--repetitions N] [--file PATH]
+// usage: restore_bench [--mib N] [--repetitions N] [--file PATH] [--only sequential|random]
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -44,6 +44,7 @@ constexpr std::size_t kPage = 4096;
 struct Settings {
   std::size_t bytes = std::size_t{1024} << 20;
   int repetitions = 5;
+  std::string only;
   std::string file = "/tmp/userfault_restore_bench." + std::to_string(::getpid());
 };
 
@@ -153,24 +154,21 @@ Settings parse(int argc, char** argv) {
     if (name == "--mib") settings.bytes = std::strtoull(argv[i + 1], nullptr, 10) << 20;
     if (name == "--repetitions") settings.repetitions = std::atoi(argv[i + 1]);
     if (name == "--file") settings.file = argv[i + 1];
+    if (name == "--only") settings.only = argv[i + 1];
   }
   return settings;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Settings settings = parse(argc, argv);
-  make_file(settings);
+void compare_sequential(const Settings& settings, const bench::Plan& plan) {
   const double gib = static_cast<double>(settings.bytes) / (1 << 30);
-  const bench::Plan plan{.repetitions = settings.repetitions, .warm_up = 1, .units = 1};
-
   const auto pass = bench::compare(
       plan, [&] { return sequential<PagerWay>(settings); }, [&] { return sequential<SimpleLoop>(settings); });
   std::printf(
       "sequential, %.2f GiB, medians of %d: pager %.2f GiB/s, simple loop %.2f GiB/s; ratio %.2f (aim: 3 or more)\n",
       gib, plan.repetitions, gib * 1e9 / pass.first_ns, gib * 1e9 / pass.second_ns, pass.ratio);
+}
 
+void compare_random(const Settings& settings, const bench::Plan& plan) {
   std::vector<std::uint32_t> order(settings.bytes / kPage);
   std::iota(order.begin(), order.end(), 0u);
   std::ranges::shuffle(order, std::mt19937_64(7));
@@ -181,6 +179,16 @@ int main(int argc, char** argv) {
   std::printf(
       "random, median fault, medians of %d: pager %.2f us, simple loop %.2f us; pager / loop %.3f (aim: 1 or less)\n",
       plan.repetitions, fault.first_ns / 1e3, fault.second_ns / 1e3, 1 / fault.ratio);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Settings settings = parse(argc, argv);
+  make_file(settings);
+  const bench::Plan plan{.repetitions = settings.repetitions, .warm_up = 1, .units = 1};
+  if (settings.only != "random") compare_sequential(settings, plan);
+  if (settings.only != "sequential") compare_random(settings, plan);
   ::unlink(settings.file.c_str());
   return 0;
 }
