@@ -116,17 +116,11 @@ int waking(Instance& instance, void* argument) noexcept {
   return 0;
 }
 
-// How every operation with an output field ends: the field, then waking what was done, then EAGAIN
-// when that is not all of it.
-int finish(Instance& instance, void* argument, std::size_t output, long result, std::uint64_t start,
-           std::uint64_t length, bool wake) noexcept {
-  const auto field = static_cast<std::int64_t>(result);
-  if (store(argument, output, field) < 0) return -EFAULT;
+void* output_of(void* argument, std::size_t output) noexcept { return static_cast<char*>(argument) + output; }
+
+// How every operation with an output field ends: EAGAIN when it is not all of it.
+int finish(long result, std::uint64_t length) noexcept {
   if (result < 0) return static_cast<int>(result);
-  if (wake) {
-    SignalsBlocked blocked;
-    wake_range(instance, start, start + static_cast<std::uint64_t>(result));
-  }
   return static_cast<std::uint64_t>(result) == length ? 0 : -EAGAIN;
 }
 
@@ -146,9 +140,10 @@ int copying(Instance& instance, void* argument) noexcept {
                                       .start = request.dst,
                                       .length = request.len,
                                       .source = request.src,
-                                      .write_protect = (request.mode & USERFAULT_COPY_MODE_WP) != 0});
-  return finish(instance, argument, kOutput, result, request.dst, request.len,
-                (request.mode & USERFAULT_COPY_MODE_DONTWAKE) == 0);
+                                      .write_protect = (request.mode & USERFAULT_COPY_MODE_WP) != 0,
+                                      .output = output_of(argument, kOutput),
+                                      .wake = (request.mode & USERFAULT_COPY_MODE_DONTWAKE) == 0});
+  return finish(result, request.len);
 }
 
 int zeroing(Instance& instance, void* argument) noexcept {
@@ -158,9 +153,12 @@ int zeroing(Instance& instance, void* argument) noexcept {
   if (!guarded_copy(&request, argument, kOutput)) return -EFAULT;
   if (!valid(request.range.start, request.range.len)) return -EINVAL;
   if ((request.mode & ~USERFAULT_ZEROPAGE_MODE_DONTWAKE) != 0) return -EINVAL;
-  const long result =
-      fill(instance, {.fill = Fill::kZero, .start = request.range.start, .length = request.range.len});
-  return finish(instance, argument, kOutput, result, request.range.start, request.range.len, request.mode == 0);
+  const long result = fill(instance, {.fill = Fill::kZero,
+                                      .start = request.range.start,
+                                      .length = request.range.len,
+                                      .output = output_of(argument, kOutput),
+                                      .wake = request.mode == 0});
+  return finish(result, request.range.len);
 }
 
 int continuing(Instance& instance, void* argument) noexcept {
@@ -173,9 +171,10 @@ int continuing(Instance& instance, void* argument) noexcept {
   const long result = fill(instance, {.fill = Fill::kContinue,
                                       .start = request.range.start,
                                       .length = request.range.len,
-                                      .write_protect = (request.mode & USERFAULT_CONTINUE_MODE_WP) != 0});
-  return finish(instance, argument, kOutput, result, request.range.start, request.range.len,
-                (request.mode & USERFAULT_CONTINUE_MODE_DONTWAKE) == 0);
+                                      .write_protect = (request.mode & USERFAULT_CONTINUE_MODE_WP) != 0,
+                                      .output = output_of(argument, kOutput),
+                                      .wake = (request.mode & USERFAULT_CONTINUE_MODE_DONTWAKE) == 0});
+  return finish(result, request.range.len);
 }
 
 int poisoning(Instance& instance, void* argument) noexcept {
@@ -185,9 +184,12 @@ int poisoning(Instance& instance, void* argument) noexcept {
   if (!guarded_copy(&request, argument, kOutput)) return -EFAULT;
   if (!valid(request.range.start, request.range.len)) return -EINVAL;
   if ((request.mode & ~USERFAULT_POISON_MODE_DONTWAKE) != 0) return -EINVAL;
-  const long result =
-      fill(instance, {.fill = Fill::kPoison, .start = request.range.start, .length = request.range.len});
-  return finish(instance, argument, kOutput, result, request.range.start, request.range.len, request.mode == 0);
+  const long result = fill(instance, {.fill = Fill::kPoison,
+                                      .start = request.range.start,
+                                      .length = request.range.len,
+                                      .output = output_of(argument, kOutput),
+                                      .wake = request.mode == 0});
+  return finish(result, request.range.len);
 }
 
 int moving(Instance& instance, void* argument) noexcept {
@@ -199,8 +201,12 @@ int moving(Instance& instance, void* argument) noexcept {
   if ((request.mode & ~(USERFAULT_MOVE_MODE_DONTWAKE | USERFAULT_MOVE_MODE_ALLOW_SRC_HOLES)) != 0) return -EINVAL;
   const long result = move_pages(instance, request.dst, request.src, request.len,
                                  (request.mode & USERFAULT_MOVE_MODE_ALLOW_SRC_HOLES) != 0);
-  return finish(instance, argument, kOutput, result, request.dst, request.len,
-                (request.mode & USERFAULT_MOVE_MODE_DONTWAKE) == 0);
+  if (store(argument, kOutput, static_cast<std::int64_t>(result)) < 0) return -EFAULT;
+  if (result > 0 && (request.mode & USERFAULT_MOVE_MODE_DONTWAKE) == 0) {
+    SignalsBlocked blocked;
+    wake_range(instance, request.dst, request.dst + static_cast<std::uint64_t>(result));
+  }
+  return finish(result, request.len);
 }
 
 int protecting(Instance& instance, void* argument) noexcept {

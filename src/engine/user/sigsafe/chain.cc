@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "engine/user/sigsafe/lock.h"
 #include "engine/user/sigsafe/program_actions.h"
 #include "engine/user/sigsafe/signal_frame.h"
 
@@ -22,12 +23,14 @@ constexpr std::uint64_t kMirrored = SA_RESTART | kSaExposeTagBits;
 bool valid(int signal) noexcept { return signal > 0 && signal <= kSignalCount; }
 
 // SA_RESTART is the program's choice; an ignored signal never interrupts a system call.
-KernelSigaction ours_beside(const KernelSigaction& program, Handler ours) noexcept {
+// The mask spares the fault handler two system calls a fault; a return of a handler restores the one
+// that was interrupted.
+KernelSigaction ours_beside(int signal, const KernelSigaction& program, Handler ours) noexcept {
   const std::uint64_t restart = is_ignore(program) ? SA_RESTART : 0;
   return {.handler = ours,
           .flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | kSaRestorer | (program.flags & kMirrored) | restart,
           .restorer = userfault_sigsafe_restorer,
-          .mask = 0};
+          .mask = signal == SIGSEGV ? ~kSynchronous : 0};
 }
 
 // What the kernel raised because of an instruction; the rest was sent by somebody.
@@ -122,7 +125,7 @@ int install(int signal, Handler ours) noexcept {
   // Before ours can run, what it chains to must be there; what changed in between is stored again.
   writer.store(before);
   slot.ours.store(ours, std::memory_order_release);
-  const KernelSigaction fresh = ours_beside(before, ours);
+  const KernelSigaction fresh = ours_beside(signal, before, ours);
   if (const long result = raw_sigaction(signal, &fresh, &before); result < 0) {
     slot.ours.store(nullptr, std::memory_order_release);
     return static_cast<int>(result);
@@ -158,7 +161,7 @@ KernelSigaction set_program_action(int signal, const KernelSigaction& action) no
   ProgramAction::Writer writer(slot.program);
   old = slot.program.load();
   writer.store(action);
-  const KernelSigaction fresh = ours_beside(action, slot.ours.load(std::memory_order_relaxed));
+  const KernelSigaction fresh = ours_beside(signal, action, slot.ours.load(std::memory_order_relaxed));
   raw_sigaction(signal, &fresh, nullptr);
   return old;
 }

@@ -266,9 +266,14 @@ bool one_mapping(const Area& area, const Area& next) noexcept {
          area.extent->offset_of(area.first + area.pages()) == next.extent->offset_of(next.first);
 }
 
-// Waits, without the lock, until the source can be read; false when it never will be.
-bool bring_source(const FillRequest& request, std::size_t done) noexcept {
-  return request.fill == Fill::kCopy && touch(reinterpret_cast<const void*>(request.source + done));
+// Waits, without the lock and with the caller's mask, until the source can be read; false when it
+// never will be.
+bool bring_source(const FillRequest& request, std::size_t done, SignalMask program) noexcept {
+  if (request.fill != Fill::kCopy) return false;
+  sys::swap_signal_mask(program);
+  const bool readable = touch(reinterpret_cast<const void*>(request.source + done));
+  sys::swap_signal_mask(~kSynchronous);
+  return readable;
 }
 
 }  // namespace
@@ -284,13 +289,15 @@ long check_mapping(std::uintptr_t start, std::size_t length) noexcept {
   return 0;
 }
 
-long fill(Instance& instance, const FillRequest& request) noexcept {
+namespace {
+
+// Called and left with signals blocked.
+long fill_steps(Instance& instance, const FillRequest& request, SignalMask program) noexcept {
   std::size_t done = 0;
   bool brought = false;
   while (done < request.length) {
     Step step;
     {
-      SignalsBlocked blocked;
       LockedShared locked(space.lock);
       if (instance.changing.load() != 0) return done > 0 ? static_cast<long>(done) : -EAGAIN;
       if (done == 0) {
@@ -309,14 +316,25 @@ long fill(Instance& instance, const FillRequest& request) noexcept {
     done += step.bytes;
     if (step.bytes > 0) brought = false;
     // The kernel reads the source before it looks whether the page is there (mfill_atomic_pte_copy).
-    if (step.error == -EEXIST && request.fill == Fill::kCopy && !bring_source(request, done)) step.error = -EFAULT;
-    if (step.error == -EFAULT && !brought && bring_source(request, done)) {
+    if (step.error == -EEXIST && request.fill == Fill::kCopy && !bring_source(request, done, program))
+      step.error = -EFAULT;
+    if (step.error == -EFAULT && !brought && bring_source(request, done, program)) {
       brought = true;
       continue;
     }
     if (step.error < 0) return done > 0 ? static_cast<long>(done) : step.error;
   }
   return static_cast<long>(done);
+}
+
+}  // namespace
+
+long fill(Instance& instance, const FillRequest& request) noexcept {
+  SignalsBlocked blocked;
+  const std::int64_t result = fill_steps(instance, request, blocked.previous());
+  if (!guarded_copy(request.output, &result, sizeof result)) return -EFAULT;
+  if (result > 0 && request.wake) wake_range(instance, request.start, request.start + static_cast<std::size_t>(result));
+  return result;
 }
 
 }  // namespace userfault::sigsafe

@@ -19,6 +19,10 @@ struct FillRequest {
   std::size_t length = 0;
   std::uintptr_t source = 0;  // kCopy
   bool write_protect = false;
+  // Where the result is to be written, before anybody is woken; when that fails nobody is, and the
+  // result is -EFAULT (real-kernel row 60).
+  void* output = nullptr;
+  bool wake = false;  // who waits for what was filled
 };
 
 // -ENOENT: not registered, or more than one mapping. -EINVAL: the mapping does not do this.

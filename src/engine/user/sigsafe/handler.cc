@@ -22,6 +22,7 @@
 #include "engine/user/sigsafe/instance.h"
 #include "engine/user/sigsafe/kernel_in_thread.h"
 #include "engine/user/sigsafe/maps.h"
+#include "engine/user/sigsafe/signal_frame.h"
 
 namespace userfault::sigsafe {
 namespace {
@@ -206,7 +207,6 @@ Decision decide(const Access& access) noexcept {
 // Our pages are closed or guarded, which the kernel calls SEGV_ACCERR or SEGV_MAPERR as it comes;
 // natively an access that the program's own protection forbids is SEGV_ACCERR.
 void mend_info(const Access& access, siginfo_t* info) noexcept {
-  SignalsBlocked blocked;
   LockedShared locked(space.lock);
   if (space.find(access.address) != nullptr) info->si_code = SEGV_ACCERR;
 }
@@ -232,19 +232,19 @@ bool resolve_in_thread(const Decision& decision) noexcept {
 
 bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
 
-// Decides and, where a monitor has to act, sleeps; signals are blocked but for the sleep.
-[[gnu::noinline]] Decision decide_and_wait(const Access& access) noexcept {
-  const SignalMask program = sys::swap_signal_mask(~kSynchronous);
+// Decides and, where a monitor has to act, sleeps; signals are blocked but for the sleep, which
+// has the program's mask.
+[[gnu::noinline]] Decision decide_and_wait(const Access& access, SignalMask program) noexcept {
   Decision decision = decide(access);
   if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
     // However the wait ended, the access is tried again.
     static_cast<void>(sleep_on(*decision.instance, decision.queued, program));
     decision.verdict = Verdict::kTryAgain;
   }
-  sys::swap_signal_mask(program);
   return decision;
 }
 
+// All signals but the synchronous ones are blocked from the first instruction on (chain.cc).
 void on_segv(int signal, siginfo_t* info, void* context) {
   auto* machine = static_cast<ucontext_t*>(context);
   std::uintptr_t resume = 0;
@@ -256,9 +256,12 @@ void on_segv(int signal, siginfo_t* info, void* context) {
                       .write = was_write(machine),
                       .fetch = was_fetch(machine),
                       .for_operation = place == FaultPlace::kTouch};
-  Decision decision = decide_and_wait(access);
+  const SignalMask program = mask_of(SignalFrame{.info = info, .context = machine});
+  Decision decision = decide_and_wait(access, program);
   if (decision.verdict == Verdict::kTryAgain) return;
   if (decision.verdict == Verdict::kInThread) {
+    // The program's function runs as its handler would.
+    sys::swap_signal_mask(program);
     if (resolve_in_thread(decision)) return;
     decision.verdict = Verdict::kSigbus;
   }

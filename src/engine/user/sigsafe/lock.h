@@ -33,6 +33,7 @@ class SignalsBlocked {
   ~SignalsBlocked() { sys::swap_signal_mask(previous_); }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  [[nodiscard]] SignalMask previous() const noexcept { return previous_; }
 
  private:
   SignalMask previous_;

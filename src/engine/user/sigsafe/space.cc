@@ -174,23 +174,25 @@ void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected)
       // Release pairs with the acquire of whoever reads the state to decide on a fault.
     } while (!extent.states[i].compare_exchange_weak(seen, next, std::memory_order_release));
   }
+  // Both sequentially consistent, as the two in wait_settled: either the sleeper is seen here, or it
+  // sees the count, and with it the states.
   extent.settled.fetch_add(1);
-  sys::futex_wake(&extent.settled, INT32_MAX);
+  if (extent.settlers.load() != 0) sys::futex_wake(&extent.settled, INT32_MAX);
 }
 
-void wait_settled(const Extent& extent, const std::atomic<std::uint8_t>& state) noexcept {
+void wait_settled(Extent& extent, const std::atomic<std::uint8_t>& state) noexcept {
   for (int spin = 0; spin < 2000; ++spin) {
     if ((state.load(std::memory_order_acquire) & page::kContent) != page::kBusy) return;
     pause_cpu();
   }
-  for (;;) {
-    const std::uint32_t seen = extent.settled.load();
-    if ((state.load(std::memory_order_acquire) & page::kContent) != page::kBusy) return;
+  extent.settlers.fetch_add(1);
+  const std::uint32_t seen = extent.settled.load();
+  if ((state.load(std::memory_order_acquire) & page::kContent) == page::kBusy) {
     // Bounded, so that a waiter never hangs on an owner that was killed with its thread.
     const timespec bound{.tv_sec = 0, .tv_nsec = 10'000'000};
     sys::futex_wait(&extent.settled, seen, &bound);
-    return;
   }
+  extent.settlers.fetch_sub(1);
 }
 
 }  // namespace userfault::sigsafe

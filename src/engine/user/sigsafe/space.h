@@ -60,9 +60,10 @@ struct Extent {
   std::uint64_t device = 0;         // of the object, to know two mappings of one object
   std::uint64_t inode = 0;
   std::size_t chunk_pages = 512;
-  Mutex chunks;                           // held while closed pages are opened
-  Mutex protection;                       // held while write protection changes
-  std::atomic<std::uint32_t> settled{0};  // a futex: counts busy pages that settled
+  Mutex chunks;                            // held while closed pages are opened
+  Mutex protection;                        // held while write protection changes
+  std::atomic<std::uint32_t> settled{0};   // a futex: counts busy pages that settled
+  std::atomic<std::uint32_t> settlers{0};  // threads that sleep on it
   int references = 0;
 
   [[nodiscard]] bool huge() const noexcept { return kind == Kind::kHugeConverted || kind == Kind::kHugeShared; }
@@ -166,6 +167,6 @@ void drop(Extent* extent) noexcept;
 void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept;
 // Sleeps until a busy page of the extent settled. The owner needs no more than the shared lock, so
 // this may be called under it.
-void wait_settled(const Extent& extent, const std::atomic<std::uint8_t>& state) noexcept;
+void wait_settled(Extent& extent, const std::atomic<std::uint8_t>& state) noexcept;
 
 }  // namespace userfault::sigsafe
