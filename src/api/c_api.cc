@@ -32,7 +32,7 @@ void* address_with_errno(std::intptr_t result) {
 std::uintptr_t number(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 int operate(int fd, unsigned long request, void* argument) {
-  return with_errno(engine_of(fd).operate(fd, request, argument));
+  return with_errno(userfault::engine::operate(fd, request, argument));
 }
 
 }  // namespace
@@ -54,7 +54,9 @@ int userfault_engine_of(int fd) {
 
 int userfault_ioctl(int fd, unsigned long request, void* argument) { return operate(fd, request, argument); }
 
-ssize_t userfault_read(int fd, void* buffer, size_t bytes) { return with_errno(engine_of(fd).read(fd, buffer, bytes)); }
+ssize_t userfault_read(int fd, void* buffer, size_t bytes) {
+  return with_errno(userfault::engine::read(fd, buffer, bytes));
+}
 
 int userfault_close(int fd) { return with_errno(engine_of(fd).close(fd)); }
 

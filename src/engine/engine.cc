@@ -18,6 +18,16 @@ Engine& user_engine() noexcept { return user::instance(); }
 
 Engine& engine_of(int fd) noexcept { return user_engine().owns(fd) ? user_engine() : kernel_engine(); }
 
+int operate(int fd, unsigned long request, void* argument) noexcept {
+  const int result = user::try_operate(fd, request, argument);
+  return result == user::kNotOurs ? kernel_engine().operate(fd, request, argument) : result;
+}
+
+ssize_t read(int fd, void* buffer, std::size_t bytes) noexcept {
+  const ssize_t result = user::try_read(fd, buffer, bytes);
+  return result == user::kNotOurs ? kernel_engine().read(fd, buffer, bytes) : result;
+}
+
 Engine& layout_engine() noexcept { return user::is_active() ? user_engine() : kernel_engine(); }
 
 }  // namespace userfault::engine

@@ -36,6 +36,9 @@ class Engine {
   [[nodiscard]] virtual int operate(int fd, unsigned long request, void* argument) noexcept = 0;
   // Bytes read, or -errno: read(2). Blocks unless the descriptor has O_NONBLOCK.
   [[nodiscard]] virtual ssize_t read(int fd, void* buffer, std::size_t bytes) noexcept = 0;
+  // The same without blocking, whatever the descriptor's flags are. -EOPNOTSUPP where the kernel
+  // cannot (before Linux 6.10).
+  [[nodiscard]] virtual ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept = 0;
   // What poll(2) has to report for `fd`, given what the system's poll reported for the number.
   // EPOLL and select cannot be mended this way: docs/divergences.md.
   [[nodiscard]] virtual short poll_events(int fd, short events, short reported) noexcept = 0;
@@ -67,6 +70,9 @@ class Engine {
 [[nodiscard]] Engine& user_engine() noexcept;
 // Whose descriptor this is: the user engine's if it knows the number, else the kernel's.
 [[nodiscard]] Engine& engine_of(int fd) noexcept;
+// engine_of(fd).operate and .read, looking once at whose the number is: that is a system call.
+[[nodiscard]] int operate(int fd, unsigned long request, void* argument) noexcept;
+[[nodiscard]] ssize_t read(int fd, void* buffer, std::size_t bytes) noexcept;
 // Where layout changes go: the user engine while it has an instance or memory, else the kernel's.
 [[nodiscard]] Engine& layout_engine() noexcept;
 

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -85,6 +86,11 @@ int KernelEngine::operate(int fd, unsigned long request, void* argument) noexcep
 
 ssize_t KernelEngine::read(int fd, void* buffer, std::size_t bytes) noexcept {
   return negated(::read(fd, buffer, bytes));
+}
+
+ssize_t KernelEngine::read_now(int fd, void* buffer, std::size_t bytes) noexcept {
+  const iovec vector{buffer, bytes};
+  return negated(::preadv2(fd, &vector, 1, -1, RWF_NOWAIT));
 }
 
 short KernelEngine::poll_events(int, short, short reported) noexcept { return reported; }

@@ -14,6 +14,7 @@ class KernelEngine final : public Engine {
   [[nodiscard]] bool owns(int fd) const noexcept override;
   [[nodiscard]] int operate(int fd, unsigned long request, void* argument) noexcept override;
   [[nodiscard]] ssize_t read(int fd, void* buffer, std::size_t bytes) noexcept override;
+  [[nodiscard]] ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept override;
   [[nodiscard]] short poll_events(int fd, short events, short reported) noexcept override;
   int close(int fd) noexcept override;
 

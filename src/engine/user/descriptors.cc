@@ -73,6 +73,7 @@ void start_over(Instance& instance, const Pipe& pipe) noexcept {
   instance.doorbell = pipe.writer;
   instance.reader = pipe.reader;
   instance.bell_rung.store(false);
+  instance.rings_late.store(false);
   instance.in_thread.store(nullptr);
   instance.changing.store(0);
   instance.readers.store(0);

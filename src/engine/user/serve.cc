@@ -111,6 +111,7 @@ std::size_t take(Instance& instance, std::uint32_t wanted, Reply* reply) noexcep
     reply->result = -EINVAL;
     return 0;
   }
+  instance.rings_late.store(false, std::memory_order_relaxed);
   const std::size_t taken = take_messages(instance, reply->messages, wanted < kMostMessages ? wanted : kMostMessages);
   reply->result = static_cast<std::int64_t>(taken);
   return taken;

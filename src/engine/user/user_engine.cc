@@ -31,38 +31,42 @@ constexpr std::size_t kBatch = 32;
 ssize_t read_available(Instance& instance, char* buffer, std::size_t count) noexcept {
   userfault_msg messages[kBatch];
   SignalsBlocked blocked;
+  instance.rings_late.store(false, std::memory_order_relaxed);
   const std::size_t taken = take_messages(instance, messages, count < kBatch ? count : kBatch);
   return taken > 0 ? deliver(messages, taken, buffer) : -EAGAIN;
+}
+
+// Called and left with signals blocked; `program`, the caller's mask, is in force while it sleeps. A
+// signal that comes during the spin is one that came before the sleep, which no caller can tell from
+// one that came before the call.
+ssize_t wait_and_take(Instance& instance, userfault_msg* into, std::size_t most, SignalMask program) noexcept {
+  for (;;) {
+    const std::uint32_t seen = instance.arrivals.load();
+    const std::size_t taken = take_messages(instance, into, most);
+    if (taken > 0) return static_cast<ssize_t>(taken);
+    if (!instance.used.load()) return -EBADF;
+    if (spin_until_readable(instance, seen)) continue;
+    sys::swap_signal_mask(program);
+    const long result = wait_readable(instance, seen);
+    sys::swap_signal_mask(~kSynchronous);
+    if (result < 0) return result;
+  }
 }
 
 ssize_t read_messages(Instance& instance, int fd, char* buffer, std::size_t count) noexcept {
   userfault_msg messages[kBatch];
   const std::size_t most = count < kBatch ? count : kBatch;
-  const ssize_t available = read_available(instance, buffer, count);
-  if (available != -EAGAIN || !is_blocking(fd)) return available;
-  enter_reader(instance);
-  ssize_t result;
-  for (;;) {
-    const std::uint32_t seen = instance.arrivals.load();
-    std::size_t taken;
-    {
-      SignalsBlocked blocked;
-      taken = take_messages(instance, messages, most);
-    }
-    if (taken > 0) {
-      result = deliver(messages, taken, buffer);
-      break;
-    }
-    if (!instance.used.load()) {
-      result = -EBADF;
-      break;
-    }
-    result = wait_readable(instance, seen);
-    if (result < 0) break;
-  }
   SignalsBlocked blocked;
-  leave_reader(instance);
-  return result;
+  auto taken = static_cast<ssize_t>(take_messages(instance, messages, most));
+  if (taken == 0) {
+    const bool blocks = is_blocking(fd);
+    instance.rings_late.store(blocks, std::memory_order_relaxed);
+    if (!blocks) return -EAGAIN;
+    enter_reader(instance);
+    taken = wait_and_take(instance, messages, most, blocked.previous());
+    leave_reader(instance);
+  }
+  return taken > 0 ? deliver(messages, static_cast<std::size_t>(taken), buffer) : taken;
 }
 
 // A descriptor of this process may belong to another copy of this engine: the one in the preload
@@ -90,22 +94,17 @@ class UserEngine final : public Engine {
   bool owns(int fd) const noexcept override { return find_instance(fd) != nullptr || is_marked(fd); }
 
   int operate(int fd, unsigned long request, void* argument) noexcept override {
-    Instance* instance = find_instance(fd);
-    if (instance != nullptr) return user::operate(*instance, request, argument);
-    if (!is_marked(fd)) return -EBADF;
-    if (belongs_to_preload(fd)) return kernel_engine().operate(fd, request, argument);
-    return foreign::operate(fd, request, argument);
+    const int result = try_operate(fd, request, argument);
+    return result == kNotOurs ? -EBADF : result;
   }
 
   ssize_t read(int fd, void* buffer, std::size_t bytes) noexcept override {
-    Instance* instance = find_instance(fd);
-    if (instance == nullptr) {
-      if (!is_marked(fd)) return -EBADF;
-      if (belongs_to_preload(fd)) return kernel_engine().read(fd, buffer, bytes);
-      return foreign::read(fd, static_cast<char*>(buffer), bytes);
-    }
-    if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
-    return read_messages(*instance, fd, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
+    const ssize_t result = try_read(fd, buffer, bytes);
+    return result == kNotOurs ? -EBADF : result;
+  }
+
+  ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept override {
+    return user::read_now(fd, buffer, bytes);
   }
 
   // userfaultfd_poll(): before the handshake, and on a descriptor that blocks, POLLERR.
@@ -167,6 +166,25 @@ class UserEngine final : public Engine {
 Engine& instance() noexcept {
   static constinit UserEngine engine;
   return engine;
+}
+
+int try_operate(int fd, unsigned long request, void* argument) noexcept {
+  Instance* instance = find_instance(fd);
+  if (instance != nullptr) return user::operate(*instance, request, argument);
+  if (!is_marked(fd)) return kNotOurs;
+  if (belongs_to_preload(fd)) return kernel_engine().operate(fd, request, argument);
+  return foreign::operate(fd, request, argument);
+}
+
+ssize_t try_read(int fd, void* buffer, std::size_t bytes) noexcept {
+  Instance* instance = find_instance(fd);
+  if (instance == nullptr) {
+    if (!is_marked(fd)) return kNotOurs;
+    if (belongs_to_preload(fd)) return kernel_engine().read(fd, buffer, bytes);
+    return foreign::read(fd, static_cast<char*>(buffer), bytes);
+  }
+  if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
+  return read_messages(*instance, fd, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
 }
 
 ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept {

@@ -11,6 +11,11 @@ namespace userfault::engine::user {
 inline constexpr unsigned long kAskPreload = 0xAA7F;
 
 [[nodiscard]] Engine& instance() noexcept;
+// The contract's operate() and read() where `fd` may be anybody's: kNotOurs, which is no errno, when
+// it is none of this engine's.
+inline constexpr int kNotOurs = -4096;
+[[nodiscard]] int try_operate(int fd, unsigned long request, void* argument) noexcept;
+[[nodiscard]] ssize_t try_read(int fd, void* buffer, std::size_t bytes) noexcept;
 // read() that never blocks, whatever the descriptor's flags: -EAGAIN where it would. For a caller that
 // has its own way to wait, which is that the descriptor polls readable.
 [[nodiscard]] ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept;

@@ -109,9 +109,9 @@ void set_doorbell(Instance& instance) noexcept {
 // Under the instance's lock; returns whether a reader sleeps and has to be woken, which the caller
 // does without the lock: the woken thread wants it first thing, and on the same processor it would
 // run into it before we have let go (28 of 37 us of a fault across threads).
-[[nodiscard]] bool announce(Instance& instance) noexcept {
+[[nodiscard]] bool announce(Instance& instance, bool rings_late) noexcept {
   instance.arrivals.fetch_add(1);
-  set_doorbell(instance);
+  if (!rings_late) set_doorbell(instance);
   return instance.sleeping_readers.load() != 0;
 }
 
@@ -171,6 +171,8 @@ void wake_list(Instance& instance, WaiterList& list, std::uintptr_t start, std::
 // How long a sleep lasts at the most before it looks again. It only bounds what a lost wake-up
 // could cost; what matters is that with a timeout the call ends after any signal handler.
 constexpr timespec kLong{.tv_sec = 3600, .tv_nsec = 0};
+// How long a blocking reader may stay away before the bell calls whoever polls.
+constexpr timespec kSoon{.tv_sec = 0, .tv_nsec = 100'000};
 
 }  // namespace
 
@@ -225,10 +227,11 @@ QueuedFault queue_fault(Instance& instance, const FaultReport& report, const Wai
   }
   instance.pending.append(waiter);
   waiter->queued = true;
-  const bool reader_sleeps = announce(instance);
+  const bool rings_late = instance.rings_late.load(std::memory_order_relaxed);
+  const bool reader_sleeps = announce(instance, rings_late);
   instance.lock.unlock();
   if (reader_sleeps) sys::futex_wake(&instance.arrivals, 1);
-  return {.waiter = waiter, .ticket = ticket};
+  return {.waiter = waiter, .ticket = ticket, .rings_late = rings_late};
 }
 
 namespace {
@@ -242,25 +245,43 @@ bool signal_is_pending(SignalMask mask) noexcept {
   return (pending & ~mask) != 0;
 }
 
-WaitEnd sleep_until_woken(Waiter& waiter, SignalMask mask) noexcept {
+// Nobody came for the fault in the time that a monitor needs between two blocking reads.
+void ring_now(Instance& instance) noexcept {
+  Locked locked(instance.lock);
+  set_doorbell(instance);
+}
+
+// One sleep with the program's mask: kWoken, kSignal or kTimeout.
+WaitEnd sleep_once(Waiter& waiter, SignalMask mask, const timespec& timeout) noexcept {
   if (signal_is_pending(mask)) return WaitEnd::kSignal;
-  std::uint32_t running = Waiter::kRunning;
-  if (!waiter.state.compare_exchange_strong(running, Waiter::kSleeping)) return WaitEnd::kWoken;
   // From here on handlers of the program may run on top of us, and may never come back.
   sys::swap_signal_mask(mask);
   long result;
-  do result = sys::futex_wait(&waiter.state, Waiter::kSleeping, &kLong);
-  while (result != -EINTR && waiter.state.load(std::memory_order_acquire) != Waiter::kWoken);
+  do result = sys::futex_wait(&waiter.state, Waiter::kSleeping, &timeout);
+  while (result != -EINTR && result != -ETIMEDOUT && waiter.state.load(std::memory_order_acquire) != Waiter::kWoken);
   sys::swap_signal_mask(~kSynchronous);
-  return waiter.state.load(std::memory_order_acquire) == Waiter::kWoken ? WaitEnd::kWoken : WaitEnd::kSignal;
+  if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return WaitEnd::kWoken;
+  return result == -ETIMEDOUT ? WaitEnd::kTimeout : WaitEnd::kSignal;
+}
+
+WaitEnd sleep_until_woken(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
+  Waiter& waiter = *fault.waiter;
+  if (spin_while(waiter.state, Waiter::kRunning, instance.waiting)) return WaitEnd::kWoken;
+  std::uint32_t running = Waiter::kRunning;
+  if (!waiter.state.compare_exchange_strong(running, Waiter::kSleeping)) return WaitEnd::kWoken;
+  WaitEnd end = WaitEnd::kTimeout;
+  if (fault.rings_late) {
+    end = sleep_once(waiter, mask, kSoon);
+    if (end == WaitEnd::kTimeout) ring_now(instance);
+  }
+  while (end == WaitEnd::kTimeout) end = sleep_once(waiter, mask, kLong);
+  return end;
 }
 
 }  // namespace
 
-// Nobody spins before sleeping: the scheduler likes to keep a faulting thread and its monitor on one
-// processor, where spinning keeps the other one from running (measured: 39 us a fault instead of 16).
 WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
-  const WaitEnd end = sleep_until_woken(*fault.waiter, mask);
+  const WaitEnd end = sleep_until_woken(instance, fault, mask);
   Locked locked(instance.lock);
   if (fault.waiter->ticket.load() != fault.ticket) return WaitEnd::kSignal;
   unqueue(instance, fault.waiter);
@@ -295,7 +316,7 @@ bool raise_and_wait(Instance& instance, Event& event) noexcept {
     event.next = nullptr;
     (instance.last_event != nullptr ? instance.last_event->next : instance.events) = &event;
     instance.last_event = &event;
-    if (announce(instance)) sys::futex_wake(&instance.arrivals, 1);
+    if (announce(instance, false)) sys::futex_wake(&instance.arrivals, 1);
   }
   while (event.done.load(std::memory_order_acquire) == 0) sys::futex_wait(&event.done, 0, nullptr);
   return event.done.load() == 1;
@@ -337,6 +358,10 @@ bool is_readable(Instance& instance) noexcept {
 }
 
 void enter_reader(Instance& instance) noexcept { instance.readers.fetch_add(1); }
+
+bool spin_until_readable(Instance& instance, std::uint32_t seen) noexcept {
+  return spin_while(instance.arrivals, seen, instance.reading);
+}
 
 long wait_readable(Instance& instance, std::uint32_t seen) noexcept {
   instance.sleeping_readers.fetch_add(1);
@@ -397,6 +422,7 @@ long prepare_waiters() noexcept {
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at < 0 && at > -4096) return at;
   waiters = reinterpret_cast<Waiter*>(at);
+  prepare_spinning();
   mark_own_process();
   return 0;
 }
@@ -410,6 +436,7 @@ void reset_waiters() noexcept {
   }
   waiters_used.store(0);
   waiters_free.store(0);
+  reset_spinning();
   mark_own_process();
 }
 

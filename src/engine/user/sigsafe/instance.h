@@ -16,6 +16,7 @@
 #include <atomic>
 
 #include "engine/user/sigsafe/lock.h"
+#include "engine/user/sigsafe/spin.h"
 #include "userfault/abi.h"
 
 namespace userfault::sigsafe {
@@ -67,14 +68,20 @@ struct Instance {
   std::atomic<bool> enabled{false};
   std::uint64_t features = 0;
   std::atomic<bool> bell_rung{false};
-  WaiterList pending;           // not read yet, oldest first
-  WaiterList delivered;         // read, not woken yet
+  // The last message was taken by a blocking read, whose thread will be back for the next one, so the
+  // bell is not rung for a fault at once: the waiter does it when nobody came (sleep_on). To poll a
+  // descriptor that blocks is an error anyway (real-kernel row 20).
+  std::atomic<bool> rings_late{false};
+  WaiterList pending;    // not read yet, oldest first
+  WaiterList delivered;  // read, not woken yet
   Event* events = nullptr;
   Event* last_event = nullptr;
   std::atomic<std::uint32_t> arrivals{0};  // a futex: counts what became readable
   std::atomic<std::uint32_t> readers{0};   // blocked in read()
   std::atomic<std::uint32_t> sleeping_readers{0};
-  std::atomic<int> changing{0};            // layout changes under way: EAGAIN until they are done
+  SpinRecord waiting;            // of threads that fault
+  SpinRecord reading;            // of blocked readers
+  std::atomic<int> changing{0};  // layout changes under way: EAGAIN until they are done
   std::atomic<FaultFunction> in_thread{nullptr};
   void* in_thread_context = nullptr;
 };
@@ -87,10 +94,11 @@ inline constexpr std::size_t kMaxInstances = 1024;
 extern Instance instances[kMaxInstances];
 
 enum class WaitEnd : std::uint8_t {
-  kWoken,      // try the access again
-  kSignal,     // a handler of the program ran: try again, which sends the fault again
-  kResolved,   // the page was there by the time we queued
-  kNoSlot,     // more waiters than the pool has
+  kWoken,     // try the access again
+  kSignal,    // a handler of the program ran: try again, which sends the fault again
+  kResolved,  // the page was there by the time we queued
+  kTimeout,   // inside only
+  kNoSlot,    // more waiters than the pool has
 };
 
 struct FaultReport {
@@ -110,6 +118,7 @@ struct QueuedFault {
   Waiter* waiter = nullptr;  // null: not queued, because of `end`
   std::uint64_t ticket = 0;
   WaitEnd end = WaitEnd::kResolved;
+  bool rings_late = false;  // the bell was not rung for it
 };
 
 // Queues the calling thread as a fault of `instance`, unless the page was resolved meanwhile. Under
@@ -133,8 +142,10 @@ void wake_range(Instance& instance, std::uintptr_t start, std::uintptr_t end) no
 [[nodiscard]] bool is_readable(Instance& instance) noexcept;
 // A blocking read is enter_reader, take_messages and wait_readable in turn, leave_reader. While it
 // is there the doorbell need not ring for what it will take. wait_readable sleeps until something
-// arrived after `seen` was loaded from arrivals; -EINTR after a signal.
+// arrived after `seen` was loaded from arrivals; -EINTR after a signal. spin_until_readable waits a
+// moment for the same without sleeping, and says whether it came.
 void enter_reader(Instance& instance) noexcept;
+[[nodiscard]] bool spin_until_readable(Instance& instance, std::uint32_t seen) noexcept;
 [[nodiscard]] long wait_readable(Instance& instance, std::uint32_t seen) noexcept;
 void leave_reader(Instance& instance) noexcept;
 // The program is about to close this number: it must not be read from when it is something else.
