@@ -202,7 +202,10 @@ class USERFAULT_EXPORT Descriptor {
   // was interrupted by a signal handler without SA_RESTART. EMFILE, ENFILE: no number for the
   // descriptor of a Forked message, which stays unread.
   [[nodiscard]] Result<std::span<Message>> read(std::span<Message> into) const;
-  // The same without decoding and without the limit, for those who keep the wire form.
+  // The same without waiting, whatever the descriptor's flags are: for those who look a few times
+  // before they go to sleep in read(). EOPNOTSUPP: the kernel cannot (before Linux 6.10).
+  [[nodiscard]] Result<std::span<Message>> read_now(std::span<Message> into) const;
+  // As read(), without decoding and without the limit, for those who keep the wire form.
   [[nodiscard]] Result<std::span<userfault_msg>> read_raw(std::span<userfault_msg> into) const;
   // Waits until a message can be read: true, or false when the time ran out. A negative timeout
   // waits for ever. Another reader may be faster: read() may still find nothing. EINTR: a signal

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Waiting for messages and reading them. As in fill.h, the kernel's engine is called without a
 // function in between.
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +23,14 @@ std::unexpected<Error> failure(Operation operation, int code) {
 ssize_t read_bytes(EngineKind engine, int fd, std::span<userfault_msg> into) noexcept {
   if (engine == EngineKind::kUser) return engine::user_engine().read(fd, into.data(), into.size_bytes());
   const ssize_t bytes = ::read(fd, into.data(), into.size_bytes());
+  return bytes < 0 ? -errno : bytes;
+}
+
+ssize_t read_bytes_now(EngineKind engine, int fd, std::span<userfault_msg> into) noexcept {
+  if (engine == EngineKind::kUser) return engine::user_engine().read_now(fd, into.data(), into.size_bytes());
+  const iovec vector{into.data(), into.size_bytes()};
+  // No offset: a userfaultfd has no position.
+  const ssize_t bytes = ::preadv2(fd, &vector, 1, -1, RWF_NOWAIT);
   return bytes < 0 ? -errno : bytes;
 }
 
@@ -53,15 +62,28 @@ Result<std::span<userfault_msg>> Descriptor::read_raw(std::span<userfault_msg> i
   return into.first(static_cast<std::size_t>(bytes) / sizeof(userfault_msg));
 }
 
+namespace {
+
 // A batch is bounded by what is worth having on the stack: 64 messages are 2 KiB.
-Result<std::span<Message>> Descriptor::read(std::span<Message> into) const {
+template <typename ReadBytes>
+[[gnu::always_inline]] inline Result<std::span<Message>> read_decoded(std::span<Message> into, ReadBytes read_into) {
   std::array<userfault_msg, 64> raw;
-  const ssize_t bytes = read_bytes(engine_, fd_, std::span(raw).first(std::min(into.size(), raw.size())));
+  const ssize_t bytes = read_into(std::span(raw).first(std::min(into.size(), raw.size())));
   if (bytes == -EAGAIN) return into.first(0);
   if (bytes < 0) return failure(Operation::kRead, static_cast<int>(-bytes));
   const std::size_t count = static_cast<std::size_t>(bytes) / sizeof(userfault_msg);
   for (std::size_t i = 0; i < count; ++i) into[i] = api::decode(raw[i]);
   return into.first(count);
+}
+
+}  // namespace
+
+Result<std::span<Message>> Descriptor::read(std::span<Message> into) const {
+  return read_decoded(into, [this](std::span<userfault_msg> raw) { return read_bytes(engine_, fd_, raw); });
+}
+
+Result<std::span<Message>> Descriptor::read_now(std::span<Message> into) const {
+  return read_decoded(into, [this](std::span<userfault_msg> raw) { return read_bytes_now(engine_, fd_, raw); });
 }
 
 }  // namespace userfault

@@ -23,6 +23,7 @@
 #include "pager/fill.h"
 #include "pager/flush.h"
 #include "pager/region.h"
+#include "pager/watch.h"
 #include "userfault/pager.h"
 
 namespace userfault::pager {
@@ -54,6 +55,7 @@ class Core {
 
   // Faults: workers.cc
   void work();
+  [[nodiscard]] Result<std::span<Message>> look_before_sleeping(std::span<Message> room);
   void serve(const Message& message, const std::function<void()>& before_waiting);
   void serve_fault(const RegionUse& region, const Fault& fault, const std::function<void()>& before_waiting);
   void fill_for_fault(const RegionUse& region, std::size_t page, bool write,
@@ -127,6 +129,7 @@ class Core {
   base::OwnedMapping doorbell_;
 
   std::mutex leader_;  // whoever holds it reads messages
+  Watch watch_;        // the leader's
 
   std::shared_mutex regions_mutex_;
   std::vector<std::shared_ptr<Region>> regions_;  // sorted by address
