@@ -2,7 +2,7 @@
 // When looking for the next fault for a while is worth more than going to sleep at once.
 //
 // It is while faults follow each other closely; a thread that faults once a millisecond gains
-// nothing by it. So a watch that sees nothing makes the next ones rarer, down to one in 64. A watch
+// nothing by it. So a watch that sees nothing makes the next ones rarer, down to one in 256. A watch
 // is bounded in time, and with one processor there is none at all. Rejected: sched_yield(2) between two
 // looks, which gives the processor to any program that wants it, for milliseconds.
 // Measured on Linux 6.18, two virtual processors: a fault took 9 us instead of 34 to 55, which is
@@ -36,7 +36,7 @@ class Watch {
 
    private:
     using Clock = std::chrono::steady_clock;
-    static constexpr auto kLongest = std::chrono::microseconds(20);
+    static constexpr auto kLongest = std::chrono::microseconds(30);
     Watch& watch_;
     const Clock::time_point end_;
     bool succeeded_ = false;
@@ -44,7 +44,7 @@ class Watch {
 
  private:
   static constexpr int kMostCredit = 8;
-  static constexpr unsigned kRarely = 64;
+  static constexpr unsigned kRarely = 256;
   bool pays_;
   int credit_ = kMostCredit;
   unsigned passed_over_ = 0;

@@ -12,7 +12,7 @@ namespace {
 
 constinit int processors = 1;
 
-constexpr std::uint64_t kLongest_ns = 8000;
+constexpr std::uint64_t kLongest_ns = 30'000;
 
 std::uint64_t now_ns() noexcept {
   timespec now{};

@@ -4,8 +4,8 @@
 // To sleep and be woken costs more than a whole fault, above all where the other processor is idle
 // and its hypervisor has put it to sleep. To spin costs nothing where the other side runs on another
 // processor already, and much where it waits for this one. So it is
-//   short     about 8 us, which is what sleeping and waking costs where that is cheap,
-//   rare      where it does not help: after a few failures one sleep in 64 tries again,
+//   short     about 30 us, which is what it takes to wake an idle virtual processor,
+//   rare      where it does not help: after a few failures one sleep in 256 tries again,
 //   bounded   at any time at least one processor less than there are spins, over all instances,
 // and with a single processor there is none. Rejected: sched_yield(2) in between, which gives the
 // processor to any program that wants it, for milliseconds, where futex(2) gives it to whoever we
@@ -35,7 +35,7 @@ class SpinRecord {
 
  private:
   static constexpr int kMost = 8;
-  static constexpr std::uint32_t kRarely = 64;
+  static constexpr std::uint32_t kRarely = 256;
   std::atomic<int> credit_{kMost};
   std::atomic<std::uint32_t> passed_over_{0};
 };
