@@ -27,7 +27,7 @@ class Watch {
   class Round {
    public:
     explicit Round(Watch& watch) noexcept : watch_(watch), end_(Clock::now() + kLongest) {}
-    ~Round() { watch_.credit_ = std::clamp(watch_.credit_ + (succeeded_ ? 1 : -1), 0, kMostCredit); }
+    ~Round() { watch_.credit_ = std::clamp(watch_.credit_ + (succeeded_ ? 1 : -kFailure), 0, kMostCredit); }
     Round(const Round&) = delete;
     Round& operator=(const Round&) = delete;
     void succeeded() noexcept { succeeded_ = true; }
@@ -44,6 +44,7 @@ class Watch {
 
  private:
   static constexpr int kMostCredit = 8;
+  static constexpr int kFailure = 4;  // only where nearly all succeed are the others worth their time
   static constexpr unsigned kRarely = 256;
   bool pays_;
   int credit_ = kMostCredit;

@@ -30,11 +30,13 @@ class SpinRecord {
   void ended(bool succeeded) noexcept {
     const int credit = credit_.load(std::memory_order_relaxed);
     if (succeeded && credit < kMost) credit_.store(credit + 1, std::memory_order_relaxed);
-    if (!succeeded && credit > 0) credit_.store(credit - 1, std::memory_order_relaxed);
+    // Only where nearly all succeed is the time of those that do not worth it.
+    if (!succeeded && credit > 0) credit_.store(credit > kFailure ? credit - kFailure : 0, std::memory_order_relaxed);
   }
 
  private:
   static constexpr int kMost = 8;
+  static constexpr int kFailure = 4;
   static constexpr std::uint32_t kRarely = 256;
   std::atomic<int> credit_{kMost};
   std::atomic<std::uint32_t> passed_over_{0};
