@@ -171,8 +171,10 @@ void wake_list(Instance& instance, WaiterList& list, std::uintptr_t start, std::
 // How long a sleep lasts at the most before it looks again. It only bounds what a lost wake-up
 // could cost; what matters is that with a timeout the call ends after any signal handler.
 constexpr timespec kLong{.tv_sec = 3600, .tv_nsec = 0};
-// How long a blocking reader may stay away before the bell calls whoever polls.
-constexpr timespec kSoon{.tv_sec = 0, .tv_nsec = 100'000};
+// How long a blocking reader may stay away before the bell calls whoever polls. Longer than a tick of
+// the scheduler: with 100 us the processor's timer was programmed anew for every fault, which a
+// virtual machine pays with an exit (31 us a fault instead of 14).
+constexpr timespec kSoon{.tv_sec = 0, .tv_nsec = 10'000'000};
 
 }  // namespace
 
