@@ -27,14 +27,14 @@
 
 namespace {
 
-// Neither the arena nor the longest range from it may reach a sanitizer's shadow: a write-protected
+// No range, not even the longest from the lowest address, may reach a sanitizer's shadow: a write-protected
 // shadow page stops the very code that would resolve it.
 #ifdef __SANITIZE_THREAD__
 constexpr std::uintptr_t kArena = std::uintptr_t{1} << 38;  // what ThreadSanitizer leaves to programs at the low end
 #else
 constexpr std::uintptr_t kArena = std::uintptr_t{1} << 46;  // above AddressSanitizer's shadow, below all mappings
 #endif
-constexpr std::uint64_t kLongest = std::uint64_t{1} << 36;
+constexpr std::uint64_t kLongest = std::uint64_t{1} << 30;
 constexpr std::size_t kArenaPages = 64;
 const auto kPage = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 
@@ -104,7 +104,7 @@ class Fuzzer {
 
   std::uint64_t odd_number() {
     constexpr std::array<std::uint64_t, 12> kEdges{
-        0, 1, 4095, 4096, 4097, 1u << 21, 1ull << 35, 1ull << 47, (1ull << 47) - 4096, 1ull << 63, ~4095ull, ~0ull};
+        0, 1, 4095, 4096, 4097, 1u << 21, 1ull << 29, 1ull << 47, (1ull << 47) - 4096, 1ull << 63, ~4095ull, ~0ull};
     return one_in(4) ? random_() | (1ull << 63) : kEdges[pick(kEdges.size())];
   }
   std::uint64_t address() {
