@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <mutex>
 #include <random>
 #include <thread>
 
@@ -28,6 +29,7 @@ struct Filler {
   std::size_t page = kPage;
   bool resolve = true;
   std::atomic<int> calls = 0;
+  std::mutex noting;
   userfault_msg last{};
   std::uint32_t thread = 0;
   alignas(64) std::array<char, kHuge> contents{};
@@ -37,8 +39,11 @@ struct Filler {
 
   static int run(void* context, int fd, const userfault_msg* fault) {
     auto& self = *static_cast<Filler*>(context);
-    self.last = *fault;
-    self.thread = thread_id();
+    {
+      const std::scoped_lock guard(self.noting);  // its holder touches no served memory
+      self.last = *fault;
+      self.thread = thread_id();
+    }
     ++self.calls;
     errno = EDOM;  // whatever the handler does to errno stays in the handler
     if (!self.resolve) return 0;
