@@ -86,6 +86,11 @@ inline bool is_same_user(int socket) noexcept {
   return result == 0 && peer.uid == effective_user();
 }
 
+// Not memcpy(3): a sanitizer's wants thread storage, which the agent's thread does not have.
+inline void copy_numbers(int* to, const int* from, std::size_t count) noexcept {
+  for (std::size_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
 // The ancillary data of one packet: descriptors.
 struct PassedDescriptors {
   alignas(cmsghdr) char buffer[CMSG_SPACE(kMostMessages * sizeof(int))] = {};
@@ -96,7 +101,7 @@ struct PassedDescriptors {
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(count * sizeof(int));
-    __builtin_memcpy(CMSG_DATA(header), fds, count * sizeof(int));
+    copy_numbers(reinterpret_cast<int*>(CMSG_DATA(header)), fds, count);
     message.msg_control = buffer;
     message.msg_controllen = CMSG_SPACE(count * sizeof(int));
   }
@@ -110,7 +115,7 @@ struct PassedDescriptors {
     const auto* header = static_cast<const cmsghdr*>(message.msg_control);
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return 0;
     const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    __builtin_memcpy(fds, CMSG_DATA(header), count * sizeof(int));
+    copy_numbers(fds, reinterpret_cast<const int*>(CMSG_DATA(header)), count);
     return count;
   }
 };

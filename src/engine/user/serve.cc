@@ -81,7 +81,7 @@ long copy_here(Connection& connection, const Request& request, Reply* reply) noe
 }
 
 void operate_here(Connection& connection, const Request& request, Reply* reply) noexcept {
-  __builtin_memcpy(reply->argument, request.argument, kMostArgument);
+  for (std::size_t i = 0; i < kMostArgument; ++i) reply->argument[i] = request.argument[i];
   reply->result = request.operation == USERFAULT_IOC_COPY
                       ? copy_here(connection, request, reply)
                       : operate(*connection.instance, request.operation, reply->argument);
