@@ -122,6 +122,7 @@ CONFORMANCE_TEST(EventFork, ChildGetsSigbusWhereTheParentWould, "REAL-41 FEAT-07
 
 // vfork shares the memory: there is no second one to tell of.
 CONFORMANCE_TEST(EventFork, VforkTellsNothing, "REAL-25", Backings::kPrivate) {
+  skip_under_thread_sanitizer("vfork(2) is a fork(2)");
   Mapping map(ctx, 1);
   Uffd uffd(ctx, {.features = kFork});
   uffd.must_register(map.all(), kMissing);

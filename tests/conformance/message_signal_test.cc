@@ -26,6 +26,7 @@ void signal_thread(pid_t tid) { ASSERT_EQ(::syscall(SYS_tgkill, ::getpid(), tid,
 // The handler runs at once, not when the page comes; then the access is made again, and so is the
 // message. SA_RESTART is about system calls and changes nothing.
 CONFORMANCE_TEST(MessageSignal, HandlerRunsAndTheFaultIsSentAgain, "REAL-11", Backings::kAll) {
+  skip_under_thread_sanitizer("a signal waits until the thread calls libc");
   for (const int flags : {0, SA_RESTART}) {
     Mapping map(ctx, 1);
     Uffd uffd(ctx);
@@ -48,6 +49,7 @@ CONFORMANCE_TEST(MessageSignal, HandlerRunsAndTheFaultIsSentAgain, "REAL-11", Ba
 
 // A message that nobody has read is not doubled: the thread has left the queue and enters it again.
 CONFORMANCE_TEST(MessageSignal, UnreadMessageIsNotDoubled, "REAL-11", Backings::kPrivate) {
+  skip_under_thread_sanitizer("a signal waits until the thread calls libc");
   Mapping map(ctx, 1);
   Uffd uffd(ctx);
   uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);
@@ -65,6 +67,7 @@ CONFORMANCE_TEST(MessageSignal, UnreadMessageIsNotDoubled, "REAL-11", Backings::
 
 // Who waits for the reader of an event is not to be interrupted: the handler runs afterwards.
 CONFORMANCE_TEST(MessageSignal, HandlerWaitsForTheReaderOfAnEvent, "REAL-50", Backings::kPrivate) {
+  skip_under_thread_sanitizer("a signal waits until the thread calls libc");
   Mapping map(ctx, 1);
   Uffd uffd(ctx, {.features = USERFAULT_FEATURE_EVENT_UNMAP});
   uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);

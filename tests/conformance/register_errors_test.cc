@@ -126,6 +126,7 @@ long map_count_limit() {
 
 // Registering part of a mapping splits it, and a process may have only so many.
 CONFORMANCE_TEST(RegisterErrors, NoMappingIsLeft, "REG-01 UNREG-02", Backings::kPrivate) {
+  skip_under_thread_sanitizer("the runtime needs mappings of its own");
   const long limit = map_count_limit();
   if (limit > 200000) throw Skip("vm.max_map_count is " + std::to_string(limit) + ": too many to use up");
   Mapping map(ctx, 3);

@@ -61,7 +61,7 @@ class WriteProtect {
 
   Snapshot look(std::size_t page) const {
     Snapshot seen;
-    for (std::size_t i = 0; i < kWriters; ++i) seen[i] = memory_.words(page)[i];
+    for (std::size_t i = 0; i < kWriters; ++i) seen[i] = __atomic_load_n(&memory_.words(page)[i], __ATOMIC_RELAXED);
     return seen;
   }
 
@@ -86,14 +86,14 @@ class WriteProtect {
     Random random(options_.seed + 1 + index);
     std::array<std::uint64_t, kPages> written{};
     const auto check = [&](std::size_t page) {
-      const std::uint64_t found = memory_.words(page)[index];
+      const std::uint64_t found = __atomic_load_n(&memory_.words(page)[index], __ATOMIC_RELAXED);
       if (found != written[page])
         fail("page %zu, writer %zu: wrote %" PRIu64 " times, found %" PRIu64, page, index, written[page], found);
     };
     while (!stop_.load()) {
       const std::size_t page = random.below(kPages);
       check(page);
-      memory_.words(page)[index] = ++written[page];
+      __atomic_store_n(&memory_.words(page)[index], ++written[page], __ATOMIC_RELAXED);
       check(page);
     }
     for (std::size_t page = 0; page < kPages; ++page) check(page);

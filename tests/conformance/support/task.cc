@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/task.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -157,13 +157,14 @@ void Task::expect_waiting_for_reader() const {
   EXPECT_FALSE(done()) << "a thread that should wait for the reader of its event has gone on";
 }
 
+// Atomic: two threads may be sent to one word on purpose.
 Touch touch_read(const void* address) {
-  return touch([&] { return *static_cast<const volatile std::uint64_t*>(address); });
+  return touch([&] { return __atomic_load_n(static_cast<const volatile std::uint64_t*>(address), __ATOMIC_RELAXED); });
 }
 
 Touch touch_write(void* address, std::uint64_t value) {
   return touch([&] {
-    *static_cast<volatile std::uint64_t*>(address) = value;
+    __atomic_store_n(static_cast<volatile std::uint64_t*>(address), value, __ATOMIC_RELAXED);
     return value;
   });
 }
