@@ -20,14 +20,15 @@ struct Broken : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+#ifdef __SANITIZE_THREAD__
+inline constexpr bool kThreadSanitizer = true;
+#else
+inline constexpr bool kThreadSanitizer = false;
+#endif
 // Throws Skip where ThreadSanitizer is built in: it keeps signals back until the thread makes a call
 // of libc, turns vfork(2) into fork(2), and needs mappings of its own when all are used up.
 inline void skip_under_thread_sanitizer(const char* why) {
-#ifdef __SANITIZE_THREAD__
-  throw Skip(std::string("under ThreadSanitizer ") + why);
-#else
-  static_cast<void>(why);
-#endif
+  if (kThreadSanitizer) throw Skip(std::string("under ThreadSanitizer ") + why);
 }
 
 struct Context {
