@@ -16,8 +16,11 @@ namespace {
 
 constexpr std::uint64_t kFirstPauseNs = 200'000;
 constexpr std::uint64_t kLongestPauseNs = 50'000'000;
-// Evicted together: one look at the queues, one batch to the store.
+// Evicted together at most: one look at the queues, one batch to the store. Of a small budget no more
+// than its slack, or what was just hidden goes before it had time to be touched again.
 constexpr std::uint64_t kEvictBytes = std::uint64_t{256} << 10;
+
+std::uint64_t batch_of(const Budget& budget) { return std::min(kEvictBytes, budget.slack()); }
 
 }  // namespace
 
@@ -26,7 +29,7 @@ std::size_t Core::take_memory(const Region& region, std::size_t most, const std:
   const std::size_t page = region.page_size();
   std::size_t taken = budget_.try_take(most, page);
   // A little more than is needed: so that not every fault has to.
-  const std::uint64_t wanted = std::max<std::uint64_t>(most * page, std::min(kEvictBytes, budget_.slack()));
+  const std::uint64_t wanted = std::max<std::uint64_t>(most * page, batch_of(budget_));
   if (taken == 0 && evictor_.make_room(wanted, before_waiting) != 0) taken = budget_.try_take(most, page);
   if (budget_.scarce()) want_evictors();
   return taken;
@@ -111,7 +114,7 @@ bool Core::wait_until_wanted(bool progress, std::uint64_t& pause_ns) {
 bool Core::make_room() {
   bool progress = false;
   while (!stopping_ && (budget_.scarce() || waiting_count_ != 0)) {
-    const std::uint64_t freed = evictor_.make_room(kEvictBytes, {});
+    const std::uint64_t freed = evictor_.make_room(batch_of(budget_), {});
     if (freed == 0) break;
     progress = true;
     if (waiting_count_ != 0) break;
