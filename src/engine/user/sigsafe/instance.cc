@@ -268,7 +268,9 @@ WaitEnd sleep_once(Waiter& waiter, SignalMask mask, const timespec& timeout) noe
 
 WaitEnd sleep_until_woken(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
   Waiter& waiter = *fault.waiter;
-  if (spin_while(waiter.state, Waiter::kRunning, instance.waiting)) return WaitEnd::kWoken;
+  const SpinLength length = instance.waiting.worth();
+  if (length == SpinLength::kProbe) instance.reading.encourage();
+  if (spin_while(waiter.state, Waiter::kRunning, length, instance.waiting)) return WaitEnd::kWoken;
   std::uint32_t running = Waiter::kRunning;
   if (!waiter.state.compare_exchange_strong(running, Waiter::kSleeping)) return WaitEnd::kWoken;
   WaitEnd end = WaitEnd::kTimeout;
@@ -362,7 +364,10 @@ bool is_readable(Instance& instance) noexcept {
 void enter_reader(Instance& instance) noexcept { instance.readers.fetch_add(1); }
 
 bool spin_until_readable(Instance& instance, std::uint32_t seen) noexcept {
-  return spin_while(instance.arrivals, seen, instance.reading);
+  // Probing is for those who fault: a monitor may have nothing to do for hours.
+  const SpinLength length = instance.reading.worth();
+  return spin_while(instance.arrivals, seen, length == SpinLength::kProbe ? SpinLength::kShort : length,
+                    instance.reading);
 }
 
 long wait_readable(Instance& instance, std::uint32_t seen) noexcept {
