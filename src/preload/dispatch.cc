@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 
+#include "engine/user/break.h"
 #include "engine/user/sigsafe/chain.h"
 #include "preload/dispatch.h"
 #include "preload/doors.h"
@@ -62,7 +63,7 @@ constexpr std::array kCalls = {SYS_userfaultfd, SYS_openat,      SYS_ioctl,    S
                                SYS_close,       SYS_close_range, SYS_dup3,     SYS_mmap,         SYS_munmap,
                                SYS_mremap,      SYS_madvise,     SYS_mprotect, SYS_rt_sigaction, SYS_rt_sigprocmask,
                                SYS_pread64,     SYS_preadv,      SYS_write,    SYS_writev,       SYS_pwrite64,
-                               SYS_pwritev,     SYS_clone};
+                               SYS_pwritev,     SYS_clone,       SYS_brk};
 
 consteval auto with_old_calls() {
   std::array<int, kCalls.size() + kOldCalls.size()> all{};
@@ -116,6 +117,7 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case SYS_writev: return writev(fd, pointer<iovec>(b), static_cast<int>(c));
     case SYS_pwrite64: return pwrite(fd, pointer<void>(b), static_cast<size_t>(c), d);
     case SYS_pwritev: return pwritev(fd, pointer<iovec>(b), static_cast<int>(c), d);
+    case SYS_brk: return static_cast<long>(engine::user::change_break(static_cast<std::uintptr_t>(a)));
     case SYS_clone: return finish(clone_process(a, c, d, e));
     case kFutex:
       return repaired(Access::kWrite, pointer<void>(a), 4, [=] {

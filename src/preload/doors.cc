@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "engine/doors.h"
+#include "preload/inside_libc.h"
 #include "preload/next.h"
 #include "preload/settings.h"
 #include "preload/trap.h"
@@ -52,7 +53,10 @@ int open_ours(int flags, const char* why) noexcept {
   if (is_borrowing()) return -EPERM;
   const int fd = user_engine().open(flags);
   if (fd < 0) log_line("no userfaultfd: the user engine says %s", strerrorname_np(-fd));
-  if (fd >= 0) trap_raw_calls();
+  if (fd >= 0) {
+    watch_inside_libc();
+    trap_raw_calls();
+  }
   return log_opened(fd, "user", why);
 }
 

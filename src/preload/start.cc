@@ -3,6 +3,7 @@
 
 #include "engine/engine.h"
 #include "preload/doors.h"
+#include "preload/inside_libc.h"
 #include "preload/masks.h"
 #include "preload/next.h"
 #include "preload/settings.h"
@@ -12,6 +13,7 @@ namespace {
 
 [[gnu::constructor]] void start() {
   userfault::preload::resolve_next();
+  userfault::preload::find_inside_libc();
   userfault::preload::mark_inherited_mask();
   userfault::preload::note_process();
   userfault::preload::expect_inherited_traps();

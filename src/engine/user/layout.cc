@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "engine/user/break.h"
 #include "engine/user/events.h"
 #include "engine/user/sigsafe/handler.h"
 #include "engine/user/sigsafe/space.h"
@@ -302,3 +303,20 @@ int mprotect(std::uintptr_t start, std::size_t length, int protection) noexcept 
 }
 
 }  // namespace userfault::engine::user::layout
+
+namespace userfault::engine::user {
+
+// A break that moves down unmaps what is behind it; one that is refused stays where it was.
+std::uintptr_t change_break(std::uintptr_t wanted) noexcept {
+  const auto call = [&](std::uintptr_t to) {
+    return static_cast<std::uintptr_t>(sigsafe::raw_syscall(SYS_brk, static_cast<long>(to)));
+  };
+  const std::uintptr_t before = call(0);
+  const std::uintptr_t start = layout::round_up(wanted);
+  const std::uintptr_t end = layout::round_up(before);
+  if (wanted == 0 || start >= end || !layout::touches_areas_locking(start, end)) return call(wanted);
+  const std::intptr_t result = layout::replace(start, end, [&] { return call(wanted) == wanted ? 0 : -ENOMEM; });
+  return result == 0 ? wanted : call(0);
+}
+
+}  // namespace userfault::engine::user
