@@ -157,7 +157,7 @@ long track_shared(Area& area, bool minor) noexcept {
       const std::uint8_t state = area.state(index).load();
       if ((state & page::kContent) != page::kMissing) return true;
       if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
-      return minor ? is_populated(area.address_of(index)) : is_cached(extent, index);
+      return minor ? is_populated(area.address_of(index)) : look_up_cached(extent, index) == Presence::kPresent;
     };
     const bool there = is_there(i);
     std::size_t last = i + 1;
@@ -291,7 +291,8 @@ long track_area(std::uintptr_t start, bool minor) noexcept {
       if (const long result = open_run(*area, {i, last - i}, protect); result < 0) return result;
       i = last - 1;
     } else if ((state & page::kContent) == page::kMissing && open) {
-      if (has_content(*area, i)) area->state(i).store(state | page::kPresent);
+      // What cannot be found out is closed: the fault handler looks again.
+      if (look_up_content(*area, i) == Presence::kPresent) area->state(i).store(state | page::kPresent);
       else if (const long result = close_run(*area, {i, 1}); result < 0) return result;
     }
   }

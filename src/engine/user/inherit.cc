@@ -86,7 +86,7 @@ long copy_data(const Area& area) noexcept {
 bool holds_huge_page(const Area& area, std::size_t index) noexcept {
   const std::uint8_t state = state_of(area, index);
   if ((state & page::kContent) == page::kPresent) return true;
-  return (state & page::kContent) == page::kMissing && is_open(state) && is_cached(*area.extent, index);
+  return (state & page::kContent) == page::kMissing && is_open(state) && look_up_cached(*area.extent, index) != Presence::kAbsent;
 }
 
 // A child that gets no huge page for its copy fails where it needs it, as the kernel's does (there

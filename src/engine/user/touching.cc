@@ -29,7 +29,7 @@ bool refuses_kernel(const Instance& instance) noexcept {
 // The same questions as the fault handler's, in the same order (sigsafe/handler.cc).
 bool raises_missing(const Area& area, std::size_t index) noexcept {
   if (area.instance == nullptr) return false;
-  const bool cached = area.extent->shared() && is_cached(*area.extent, index);
+  const bool cached = area.extent->shared() && look_up_cached(*area.extent, index) != Presence::kAbsent;
   return (area.modes & (cached ? USERFAULT_REGISTER_MODE_MINOR : USERFAULT_REGISTER_MODE_MISSING)) != 0;
 }
 

@@ -5,11 +5,13 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -68,11 +70,15 @@ void write_value(const std::string& path, const std::string& value) {
   if (!written) throw Skip("memory cannot be limited here: " + path + ": " + std::strerror(error));
 }
 
-// What a run that was killed has left; a group that is in use refuses to go.
+// What runs that were killed have left: another one may have made its group and not joined it yet.
 void remove_stale(const std::string& parent) {
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(parent, ignored))
-    if (entry.path().filename().string().starts_with(kPrefix)) ::rmdir(entry.path().c_str());
+  for (const auto& entry : std::filesystem::directory_iterator(parent, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(kPrefix)) continue;
+    const int owner = std::atoi(name.c_str() + std::strlen(kPrefix));
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) ::rmdir(entry.path().c_str());
+  }
 }
 
 }  // namespace

@@ -54,25 +54,36 @@ Claim claim(const Area& area, Run run, Fill fill) noexcept {
 
 }  // namespace
 
-bool has_content(const Area& area, std::size_t index) noexcept {
+Presence look_up_content(const Area& area, std::size_t index) noexcept {
+  const auto presence = [](bool there) { return there ? Presence::kPresent : Presence::kAbsent; };
   switch (area.extent->kind) {
     case Kind::kShared:
     case Kind::kHugeShared:
-    case Kind::kHugeConverted: return is_cached(*area.extent, index);
+    case Kind::kHugeConverted: return look_up_cached(*area.extent, index);
     case Kind::kConverted: {
       const long offset = area.extent->offset_of(index);
-      return raw_syscall(SYS_lseek, area.extent->fd, offset, SEEK_DATA) == offset;
+      return presence(raw_syscall(SYS_lseek, area.extent->fd, offset, SEEK_DATA) == offset);
     }
-    default: return is_populated(area.address_of(index));
+    default: return presence(is_populated(area.address_of(index)));
   }
 }
 
 namespace {
 
-std::size_t not_existing(const Area& area, Run run) noexcept {
+struct Free {
   std::size_t count = 0;
-  while (count < run.count && !has_content(area, run.first + count)) ++count;
-  return count;
+  long stopped_by = 0;  // why the next page is not
+};
+
+Free count_free(const Area& area, Run run) noexcept {
+  Free free;
+  for (; free.count < run.count && free.stopped_by == 0; ++free.count) {
+    const Presence found = look_up_content(area, run.first + free.count);
+    if (found == Presence::kAbsent) continue;
+    free.stopped_by = found == Presence::kPresent ? -EEXIST : -ENOMEM;
+    break;
+  }
+  return free;
 }
 
 // Content of pages that failed half-way must not stay: a later ZEROPAGE and the end of the
@@ -151,8 +162,10 @@ long provide(const Area& area, Run run, const FillRequest& request, std::uintptr
       return bytes;
     case Fill::kContinue: {
       std::size_t cached = 0;
-      while (cached < run.count && is_cached(extent, run.first + cached)) ++cached;
-      return cached > 0 ? static_cast<long>(cached << extent.page_shift) : -EFAULT;
+      Presence found = Presence::kPresent;
+      while (cached < run.count && (found = look_up_cached(extent, run.first + cached)) == Presence::kPresent) ++cached;
+      if (cached > 0) return static_cast<long>(cached << extent.page_shift);
+      return found == Presence::kUnknown ? -ENOMEM : -EFAULT;
     }
     case Fill::kPoison: return bytes;
   }
@@ -214,10 +227,10 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
     run.count = tracked;
   }
   if ((extent.shared() && creates) || (was_open && request.fill != Fill::kContinue)) {
-    const std::size_t free = not_existing(area, run);
-    unclaim(area, {run.first + free, run.count - free}, before + free);
-    run.count = free;
-    if (free == 0) return {0, -EEXIST};
+    const Free free = count_free(area, run);
+    unclaim(area, {run.first + free.count, run.count - free.count}, before + free.count);
+    run.count = free.count;
+    if (free.count == 0) return {0, free.stopped_by};
   }
   const long provided = provide(area, run, request, source);
   const std::size_t pages = provided > 0 ? static_cast<std::size_t>(provided) >> extent.page_shift : 0;

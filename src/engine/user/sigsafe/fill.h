@@ -45,6 +45,9 @@ struct FillRequest {
   return (entry >> 62) != 0 && (entry & (std::uint64_t{1} << 58)) == 0;
 }
 
+// Counts as a page: what may be there is never overwritten.
+inline constexpr std::uint64_t kUnknownEntry = std::uint64_t{1} << 63;
+// kUnknownEntry when it cannot be read.
 [[nodiscard]] std::uint64_t pagemap_entry(std::uintptr_t address) noexcept;
 
 // Whether this process's page table has something at `address`: a page, or one that was swapped out.
@@ -52,6 +55,9 @@ struct FillRequest {
 
 // Whether there is content behind a page whose state says missing: another mapping of the object may
 // have made it, or an access while nobody tracked the page.
-[[nodiscard]] bool has_content(const Area& area, std::size_t page_index) noexcept;
+[[nodiscard]] Presence look_up_content(const Area& area, std::size_t page_index) noexcept;
+[[nodiscard]] inline bool may_have_content(const Area& area, std::size_t page_index) noexcept {
+  return look_up_content(area, page_index) != Presence::kAbsent;
+}
 
 }  // namespace userfault::sigsafe

@@ -147,7 +147,10 @@ Decision report(const Area& area, std::size_t index, const Access& access, std::
 Decision missing(const Area& area, std::size_t index, const Access& access) noexcept {
   const WaitCondition condition{&area.state(index), page::kContent, page::kMissing};
   if (area.instance == nullptr) return open_quietly(area, index, access);
-  if (area.extent->shared() && is_cached(*area.extent, index)) {
+  const Presence cached = area.extent->shared() ? look_up_cached(*area.extent, index) : Presence::kAbsent;
+  // Out of memory; neither kind of message, and no page of zeroes, may be guessed.
+  if (cached == Presence::kUnknown) return {.verdict = Verdict::kSigbus};
+  if (cached == Presence::kPresent) {
     if ((area.modes & USERFAULT_REGISTER_MODE_MINOR) != 0)
       return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_MINOR, condition);
     return open_quietly(area, index, access);

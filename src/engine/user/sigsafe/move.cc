@@ -91,7 +91,7 @@ long take_page(const Source& source, std::uintptr_t from, char* buffer) noexcept
   const std::uint8_t state = area->state(index).load();
   const bool there =
       (state & page::kContent) == page::kPresent ||
-      ((state & (page::kContent | page::kOpen | page::kGuard)) == page::kOpen && has_content(*area, index));
+      ((state & (page::kContent | page::kOpen | page::kGuard)) == page::kOpen && may_have_content(*area, index));
   if (!there) return -ENOENT;
   if (const long result = close_run(*area, {index, 1}); result < 0) return result;
   return sys::pread(area->extent->fd, buffer, 4096, area->extent->offset_of(index)) == 4096 ? 0 : -EFAULT;
@@ -146,7 +146,7 @@ bool is_free(std::uintptr_t to) noexcept {
   const std::size_t index = area.page_at(to);
   const std::uint8_t state = area.state(index).load();
   if ((state & (page::kContent | page::kWriteProtected)) != 0) return false;
-  return (state & (page::kOpen | page::kGuard)) != page::kOpen || !has_content(area, index);
+  return (state & (page::kOpen | page::kGuard)) != page::kOpen || !may_have_content(area, index);
 }
 
 constinit Mutex buffer_lock;

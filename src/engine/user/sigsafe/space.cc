@@ -133,35 +133,37 @@ namespace {
 // only, and read(2) gives the same zeroes for a page of zeroes and for a hole. What tells them apart
 // is a private mapping of the page: read, it shows the object's page where there is one, which is
 // bit 61 in pagemap, and else an anonymous page of its own, which goes with the mapping.
-bool huge_page_is_cached(const Extent& extent, std::size_t page_index) noexcept {
-  if (extent.fd < 0) return false;
+Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
+  if (extent.fd < 0) return Presence::kAbsent;
   struct stat status {};
   const long known = raw_syscall(SYS_newfstatat, extent.fd, as_long(""), as_long(&status), AT_EMPTY_PATH);
-  if (known == 0 && status.st_blocks == 0) return false;
+  if (known == 0 && status.st_blocks == 0) return Presence::kAbsent;
   const long view =
       sys::mmap(0, extent.page_size(), PROT_READ, MAP_PRIVATE | MAP_NORESERVE, extent.fd, extent.offset_of(page_index));
-  if (view < 0 && view > -4096) return false;
+  if (view < 0 && view > -4096) return Presence::kUnknown;
   const auto address = static_cast<std::uintptr_t>(view);
   constexpr std::uint64_t kOfFile = std::uint64_t{1} << 61;
   constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14; before, an access has to do
   long shown = sys::madvise(address, extent.page_size(), kPopulateRead);
   char byte;
   if (shown == -EINVAL && guarded_copy(&byte, reinterpret_cast<const void*>(address), 1)) shown = 0;
-  // Where no huge page is free a page that is not there cannot be had, and one that is there needs none.
-  const bool cached = shown == 0 && (pagemap_entry(address) & kOfFile) != 0;
+  const std::uint64_t entry = shown == 0 ? pagemap_entry(address) : 0;
   sys::munmap(address, extent.page_size());
-  return cached;
+  // No memory for the page table, or no pagemap.
+  if (shown == -ENOMEM || entry == kUnknownEntry) return Presence::kUnknown;
+  // Where no huge page is free a page that is not there cannot be had, and one that is there needs none.
+  return (entry & kOfFile) != 0 ? Presence::kPresent : Presence::kAbsent;
 }
 
 }  // namespace
 
-bool is_cached(const Extent& extent, std::size_t page_index) noexcept {
+Presence look_up_cached(const Extent& extent, std::size_t page_index) noexcept {
   unsigned char resident = 0;
   // For shared memory mincore looks into the page cache, whatever this mapping's page table has
   // (mm/mincore.c, since 2.6.20); for hugetlb it knows the page table alone.
   if (extent.alias != 0 && sys::mincore(extent.alias_of(page_index), 4096, &resident) == 0 && (resident & 1) != 0)
-    return true;
-  return extent.huge() && huge_page_is_cached(extent, page_index);
+    return Presence::kPresent;
+  return extent.huge() ? look_up_huge(extent, page_index) : Presence::kAbsent;
 }
 
 void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept {

@@ -161,8 +161,12 @@ void drop(Extent* extent) noexcept;
 [[nodiscard]] long close_run(const Area& area, Run run) noexcept;
 // Changes the write permission of the pages of `run` that are open.
 [[nodiscard]] long protect_run(const Area& area, Run run, bool read_only) noexcept;
+// Whether a page is there. To find out may take memory, so it may fail: what might be there must then
+// neither be overwritten nor be taken for there.
+enum class Presence : std::uint8_t { kAbsent, kPresent, kUnknown };
+
 // Whether the object has a page there already, seen through this mapping or not.
-[[nodiscard]] bool is_cached(const Extent& extent, std::size_t page_index) noexcept;
+[[nodiscard]] Presence look_up_cached(const Extent& extent, std::size_t page_index) noexcept;
 // Ends the busy state: the content becomes `content`, with or without write protection.
 void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept;
 // Sleeps until a busy page of the extent settled. The owner needs no more than the shared lock, so

@@ -21,7 +21,7 @@ bool takes_protection(const Area& area, std::size_t index, std::uint8_t state) n
   if ((area.instance->features & USERFAULT_FEATURE_WP_UNPOPULATED) != 0) return true;
   // Missing and open: nobody tracks it, so only the kernel knows.
   if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
-  return has_content(area, index);
+  return may_have_content(area, index);
 }
 
 void mark(const Area& area, std::size_t index, bool protect) noexcept {
@@ -94,15 +94,13 @@ bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
 }  // namespace
 
 std::uint64_t pagemap_entry(std::uintptr_t address) noexcept {
-  // When it cannot be read a page counts as present: what is there is never overwritten.
-  constexpr std::uint64_t kUnknown = std::uint64_t{1} << 63;
   const long pagemap = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (pagemap < 0) return kUnknown;
+  if (pagemap < 0) return kUnknownEntry;
   std::uint64_t entry = 0;
   const long got =
       sys::pread(static_cast<int>(pagemap), &entry, sizeof entry, static_cast<long>(address / 4096 * sizeof entry));
   sys::close(static_cast<int>(pagemap));
-  return got == sizeof entry ? entry : kUnknown;
+  return got == sizeof entry ? entry : kUnknownEntry;
 }
 
 bool is_populated(std::uintptr_t address) noexcept { return entry_has_content(pagemap_entry(address)); }
