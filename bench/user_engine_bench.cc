@@ -268,8 +268,8 @@ int main() {
   in_thread();
   pair_across("write-protect fault across threads, p50", "1.25", 512, kProtected, {.repetitions = 31},
               p50_of_protected_writes);
-  pair_across("random faults over 1 GiB, each", "2.00", kGiB, kMissing,
-              {.repetitions = 9, .warm_up = 1, .units = 4096}, random_faults);
+  pair_across("random faults over 1 GiB, each", "2.00", kGiB, kMissing, {.repetitions = 9, .warm_up = 1, .units = 4096},
+              random_faults);
   bulk();
   return 0;
 }

@@ -84,8 +84,8 @@ class Scattered {
 
   Scattered(const Context& ctx, const Uffd& uffd, const Filling& filling)
       : ground_(ctx, uffd, filling, 1), page_(ground_.map.page_size()), stride_(page_ * 512) {
-    void* reserved = ::mmap(nullptr, (kPlaces + 1) * stride_, PROT_NONE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* reserved =
+        ::mmap(nullptr, (kPlaces + 1) * stride_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (reserved == MAP_FAILED) throw Broken("mmap of a reservation");
     base_ = (reinterpret_cast<std::uintptr_t>(reserved) + stride_ - 1) & ~(stride_ - 1);
     for (std::size_t place = 0; place < kPlaces; ++place) {
@@ -102,14 +102,12 @@ class Scattered {
     constexpr int kReadWrite = PROT_READ | PROT_WRITE;
     constexpr int kAnonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
     void* view = nullptr;
-    if (backing == Backing::kPrivateAnonymous)
-      view = userfault_mmap(place, page_, kReadWrite, kAnonymous, -1, 0);
+    if (backing == Backing::kPrivateAnonymous) view = userfault_mmap(place, page_, kReadWrite, kAnonymous, -1, 0);
     else if (backing == Backing::kHugetlbPrivate)
       view = userfault_mmap(place, page_, kReadWrite, kAnonymous | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT), -1, 0);
     else if (ground_.map.file() >= 0)
       view = userfault_mmap(place, page_, kReadWrite, MAP_SHARED | MAP_FIXED, ground_.map.file(), 0);
-    else
-      view = userfault_mremap(ground_.map.alias(0), 0, page_, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+    else view = userfault_mremap(ground_.map.alias(0), 0, page_, MREMAP_MAYMOVE | MREMAP_FIXED, place);
     if (view != place) throw Broken("mmap at a fixed place");
   }
 

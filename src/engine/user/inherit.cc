@@ -86,7 +86,8 @@ long copy_data(const Area& area) noexcept {
 bool holds_huge_page(const Area& area, std::size_t index) noexcept {
   const std::uint8_t state = state_of(area, index);
   if ((state & page::kContent) == page::kPresent) return true;
-  return (state & page::kContent) == page::kMissing && is_open(state) && look_up_cached(*area.extent, index) != Presence::kAbsent;
+  return (state & page::kContent) == page::kMissing && is_open(state) &&
+         look_up_cached(*area.extent, index) != Presence::kAbsent;
 }
 
 // A child that gets no huge page for its copy fails where it needs it, as the kernel's does (there
@@ -132,8 +133,7 @@ long keep_poison(const Area& was, Run run) noexcept {
   for (std::size_t i = 0; i < run.count; ++i) extent->states[i].store(page::kPoisoned);
   const std::uintptr_t end = start + length_of(was, run);
   long result = sys::mprotect(start, end - start, PROT_NONE);
-  if (result == 0)
-    result = space.insert({.start = start, .end = end, .extent = extent, .protection = was.protection});
+  if (result == 0) result = space.insert({.start = start, .end = end, .extent = extent, .protection = was.protection});
   drop(extent);
   return result;
 }
@@ -152,9 +152,8 @@ long give_back(const Area& was) noexcept {
   if (result == 0 && (!extent.converted() || was.protection != (PROT_READ | PROT_WRITE)))
     result = sys::mprotect(was.start, bytes_of(was), was.protection);
   if (result < 0 || extent.shared() || extent.kind == Kind::kFile) return result;
-  return visit_runs(was, page::kContent, [&](Run run, std::uint8_t content) {
-    return is_poisoned(content) ? keep_poison(was, run) : 0;
-  });
+  return visit_runs(was, page::kContent,
+                    [&](Run run, std::uint8_t content) { return is_poisoned(content) ? keep_poison(was, run) : 0; });
 }
 
 // ---- memory that stays registered ----
@@ -165,13 +164,12 @@ long attach(Extent& extent, const Area& was) noexcept {
     extent.device = was.extent->device;
     extent.inode = was.extent->inode;
     extent.fd_offset = was.extent->offset_of(was.first);
-    if (was.extent->fd >= 0)
-      extent.fd = static_cast<int>(raw_syscall(SYS_fcntl, was.extent->fd, F_DUPFD_CLOEXEC, 3));
+    if (was.extent->fd >= 0) extent.fd = static_cast<int>(raw_syscall(SYS_fcntl, was.extent->fd, F_DUPFD_CLOEXEC, 3));
     return attach_view(extent, was.start);
   }
   if (const long result = attach_object(extent, bytes_of(was)); result < 0) return result;
-  const long at = sys::mmap(was.start, bytes_of(was), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-                            extent.fd, 0);
+  const long at =
+      sys::mmap(was.start, bytes_of(was), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, extent.fd, 0);
   return failed(at) ? at : copy_content(was);
 }
 

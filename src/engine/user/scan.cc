@@ -15,7 +15,8 @@ using namespace sigsafe;
 std::uint64_t categories_of(const Area& area, std::size_t index) noexcept {
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
   const bool open_and_untracked = (state & (page::kContent | page::kOpen | page::kGuard)) == page::kOpen;
-  const bool present = (state & page::kContent) == page::kPresent || (open_and_untracked && may_have_content(area, index));
+  const bool present =
+      (state & page::kContent) == page::kPresent || (open_and_untracked && may_have_content(area, index));
   std::uint64_t result = 0;
   if (area.instance != nullptr && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0 &&
       (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0)
@@ -46,10 +47,8 @@ class Output {
     if (vector_ != nullptr) {
       const bool extends = count_ > 0 && vector_[count_ - 1].end == start && vector_[count_ - 1].categories == shown;
       if (!extends && static_cast<std::uint64_t>(count_) == request_.vec_len) return false;
-      if (extends)
-        vector_[count_ - 1].end = end;
-      else
-        vector_[count_++] = {start, end, shown};
+      if (extends) vector_[count_ - 1].end = end;
+      else vector_[count_++] = {start, end, shown};
     }
     found_ += pages;
     return true;

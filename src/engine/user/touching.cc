@@ -44,9 +44,8 @@ Finding look_at(const Area& area, std::size_t index, Access access) noexcept {
   const bool open = (state & page::kOpen) != 0 && (state & page::kGuard) == 0;
   const bool shut = access == Access::kWrite && (state & (page::kWriteProtected | page::kReadOnly)) != 0;
   if (open && content == page::kPresent && !shut) return Finding::kFine;
-  const bool raises = content == page::kPresent
-                          ? (state & page::kWriteProtected) != 0 && shut && raises_protected(area)
-                          : raises_missing(area, index);
+  const bool raises = content == page::kPresent ? (state & page::kWriteProtected) != 0 && shut && raises_protected(area)
+                                                : raises_missing(area, index);
   return raises && refuses_kernel(*area.instance) ? Finding::kFails : Finding::kTouch;
 }
 

@@ -92,10 +92,8 @@ MemoryLimit::MemoryLimit() {
   if (::mkdir(group.c_str(), 0755) != 0)
     throw Skip("a memory cgroup needs root: " + group + ": " + std::strerror(errno));
   group_ = group;
-  if (second_version_)
-    write_value("/proc/self/oom_score_adj", "-1000");
-  else
-    write_value(group_ + "/memory.oom_control", "1");
+  if (second_version_) write_value("/proc/self/oom_score_adj", "-1000");
+  else write_value(group_ + "/memory.oom_control", "1");
   commands_ = ::eventfd(0, EFD_CLOEXEC);
   answers_ = ::eventfd(0, EFD_CLOEXEC);
   warden_ = std::make_unique<ChildProcess>([this](int) { serve(); });

@@ -133,8 +133,8 @@ long write_native(const Area& area, Run run, std::uintptr_t source) noexcept {
   std::size_t done = 0;
   long error = -EFAULT;
   while (done < bytes) {
-    const long wrote = sys::pwrite(static_cast<int>(memory), reinterpret_cast<const void*>(source + done),
-                                   bytes - done, static_cast<long>(area.address_of(run.first) + done));
+    const long wrote = sys::pwrite(static_cast<int>(memory), reinterpret_cast<const void*>(source + done), bytes - done,
+                                   static_cast<long>(area.address_of(run.first) + done));
     if (wrote <= 0) {
       if (wrote < 0 && wrote != -EIO) error = wrote;
       break;

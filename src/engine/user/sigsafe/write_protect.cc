@@ -26,10 +26,8 @@ bool takes_protection(const Area& area, std::size_t index, std::uint8_t state) n
 
 void mark(const Area& area, std::size_t index, bool protect) noexcept {
   auto& state = area.state(index);
-  if (protect)
-    state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
-  else
-    state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+  if (protect) state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
+  else state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
 }
 
 // After a failure half-way, mapping and state must not contradict each other: what stayed without
