@@ -2,6 +2,8 @@
 // UFFD_FEATURE_EVENT_REMOVE and UFFD_EVENT_REMOVE: madvise(2) drops pages.
 #include <sys/mman.h>
 
+#include <cerrno>
+
 #include "support/events.h"
 #include "support/test.h"
 
@@ -42,6 +44,21 @@ CONFORMANCE_TEST(EventRemove, RemoveTellsTheRange, "FEAT-03", Backings::kShared)
 }
 
 // Private pages that were dropped are missing again.
+// A mapping that could be written is enough since Linux 6.7; before it had to be writable now.
+CONFORMANCE_TEST(EventRemove, RemoveOfWhatIsReadOnlyNow, "FEAT-03", Backings::kShmem) {
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), kMissing);
+  fill_page(uffd, map, 0, 5);
+  ASSERT_EQ(userfault_mprotect(map.page(0), map.size(), PROT_READ), 0);
+  const int removed = userfault_madvise(map.page(0), map.size(), MADV_REMOVE);
+  if (removed != 0 && errno == EACCES) GTEST_SKIP() << "this kernel is older than Linux 6.7";
+  ASSERT_EQ(removed, 0);
+  Faulter faulter = expect_read_faults(uffd, map.page(0));
+  uffd.fill_with_zeros(map.all());
+  EXPECT_EQ(faulter.join().value, 0u);
+}
+
 CONFORMANCE_TEST(EventRemove, DroppedPageFaultsAgain, "FEAT-03", Backings::kPrivate | Backings::kHugetlbPrivate) {
   Mapping map(ctx, 2);
   Uffd uffd(ctx, {.features = kRemove});

@@ -118,11 +118,9 @@ void forget_siblings(const Area& area, Run run) noexcept {
   }
 }
 
-// madvise_remove() looks at these before it raises an event.
-long refuses_remove(const Area& area) noexcept {
-  if (!area.extent->shared()) return -EINVAL;
-  return (area.protection & PROT_WRITE) == 0 ? -EACCES : 0;
-}
+// madvise_remove() looks at this before it raises an event. That a shared mapping must be one that
+// could be written, whatever its protection is now (vma_is_shared_maywrite), every registered one is.
+long refuses_remove(const Area& area) noexcept { return area.extent->shared() ? 0 : -EINVAL; }
 
 long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int advice) noexcept {
   const Run run{area.page_at(start), (end - start) >> area.extent->page_shift};
