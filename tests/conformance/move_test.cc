@@ -139,6 +139,33 @@ CONFORMANCE_TEST(Move, ProtectionsMustAgree, "MOVE-01 REAL-33", Backings::kPriva
   expect_pattern(t.from.page(0), t.from.page_size(), 1);
 }
 
+// Memory of which a part was registered once is one mapping again.
+CONFORMANCE_TEST(Move, SourceThatWasPartlyRegistered, "MOVE-01 UNREG-01", Backings::kPrivate) {
+  const Pair t(ctx, 3);
+  t.uffd.must_register(t.from.range(1, 2), kMissing);
+  ASSERT_EQ(t.uffd.unregister(t.from.range(1, 2)), Succeeds());
+  EXPECT_EQ(t.uffd.move(t.to.all(), t.from.page(0)), Done(t.to.size()));
+  for (std::size_t page = 0; page < 3; ++page) expect_pattern(t.to.page(page), t.to.page_size(), page + 1);
+  expect_zero(t.from.page(0), t.from.size());
+}
+
+// What poison and a protection without a page leave in the page table is no hole, so that
+// ALLOW_SRC_HOLES does not help.
+CONFORMANCE_TEST(Move, MarkersInTheSource, "MOVE-01 POIS-01 WP-01", Backings::kPrivate) {
+  ctx.require(USERFAULT_FEATURE_MOVE | USERFAULT_FEATURE_POISON);
+  Mapping to(ctx, 1);
+  Mapping from(ctx, 2);
+  Uffd uffd(ctx, {.features = USERFAULT_FEATURE_WP_UNPOPULATED});
+  uffd.must_register(to.all(), kMissing);
+  uffd.must_register(from.all(), USERFAULT_REGISTER_MODE_WP);
+  ASSERT_EQ(uffd.poison(from.range(0, 1)), Done(from.page_size()));
+  ASSERT_EQ(uffd.writeprotect(from.range(1, 1), USERFAULT_WRITEPROTECT_MODE_WP), Succeeds());
+  for (const std::size_t page : {0u, 1u})
+    for (const std::uint64_t mode : {std::uint64_t{0}, std::uint64_t{USERFAULT_MOVE_MODE_ALLOW_SRC_HOLES}})
+      EXPECT_EQ(uffd.move(to.all(), from.page(page), mode), Fails(EFAULT, -EFAULT));
+  EXPECT_TRUE(touch_read(from.page(0)).sigbus);
+}
+
 // A page that a forked child still has cannot be taken away from it.
 CONFORMANCE_TEST(Move, PageSharedWithAChild, "MOVE-01 REAL-56", Backings::kPrivate) {
   const Pair t(ctx, 1);

@@ -17,32 +17,47 @@
 namespace userfault::sigsafe {
 namespace {
 
-// Where pages come from: an area of ours, or memory that nobody serves.
+// Where pages come from: areas of ours, memory that nobody serves, or one beside the other where a
+// registration has ended. To the program it is one mapping, and all of it permits the same.
 struct Source {
-  Area* area = nullptr;
-  Mapping mapping{};
+  int protection = 0;
 };
 
-long find_source(std::uintptr_t from, std::size_t length, Source* source) noexcept {
-  source->area = space.find(from);
-  if (source->area != nullptr) {
-    // The parts of one mapping that we cut lie next to each other.
-    for (const Area* area = source->area; area->end < from + length; ++area) {
-      const Area* next = area + 1;
-      if (next == space.end() || next->start != area->end || next->protection != area->protection ||
-          next->instance != area->instance || next->modes != area->modes)
-        return -EINVAL;
-    }
-    const Kind kind = source->area->extent->kind;
-    if (kind != Kind::kConverted && kind != Kind::kNative) return -EINVAL;
-    return (source->area->protection & PROT_WRITE) != 0 ? 0 : -EINVAL;
+// A part of the source, which begins at `start` or before.
+struct Part {
+  const Instance* instance = nullptr;
+  std::uint32_t modes = 0;
+  int protection = 0;
+  std::uintptr_t end = 0;
+  friend bool alike(const Part& a, const Part& b) noexcept {
+    return a.instance == b.instance && a.modes == b.modes && a.protection == b.protection;
   }
-  if (find_mapping(from, &source->mapping) < 0 || source->mapping.start > from) return -ENOENT;
-  if (const Area* next = space.lower(from); next != space.end() && next->start < from + length) return -EINVAL;
-  if (source->mapping.end < from + length || source->mapping.shared || source->mapping.inode != 0 ||
-      source->mapping.special || (source->mapping.protection & PROT_WRITE) == 0)
-    return -EINVAL;
+};
+
+long find_part(std::uintptr_t start, Part* part) noexcept {
+  if (const Area* area = space.find(start); area != nullptr) {
+    if (area->extent->kind != Kind::kConverted && area->extent->kind != Kind::kNative) return -EINVAL;
+    *part = {area->instance, area->modes, area->protection, area->end};
+    return 0;
+  }
+  Mapping mapping;
+  if (find_mapping(start, &mapping) < 0 || mapping.start > start) return -EINVAL;
+  if (mapping.shared || mapping.inode != 0 || mapping.special) return -EINVAL;
+  *part = {.protection = mapping.protection, .end = mapping.end};
+  const Area* next = space.lower(start);
+  if (next != space.end() && next->start < part->end) part->end = next->start;
   return 0;
+}
+
+long find_source(std::uintptr_t from, std::size_t length, Source* source) noexcept {
+  Part first;
+  if (const long result = find_part(from, &first); result < 0) return result;
+  for (Part part = first; part.end < from + length;) {
+    if (const long result = find_part(part.end, &part); result < 0) return result;
+    if (!alike(first, part)) return -EINVAL;
+  }
+  source->protection = first.protection;
+  return (first.protection & PROT_WRITE) != 0 ? 0 : -EINVAL;
 }
 
 bool is_there(std::uintptr_t address) noexcept {
@@ -56,10 +71,10 @@ long check_target(const Instance& instance, std::uintptr_t to, std::size_t lengt
     Mapping mapping;
     return find_mapping(to, &mapping) == 0 && mapping.start <= to ? -EINVAL : -ENOENT;
   }
-  const int protection = source.area != nullptr ? source.area->protection : source.mapping.protection;
   const std::uint32_t modes = area->modes;
   for (;; ++area) {
-    if (area->instance != &instance || area->protection != protection || area->modes != modes) return -EINVAL;
+    if (area->instance != &instance || area->protection != source.protection || area->modes != modes)
+      return -EINVAL;
     if (area->extent->kind != Kind::kConverted && area->extent->kind != Kind::kNative) return -EINVAL;
     if (area->end >= to + length) return 0;
     if (area + 1 == space.end() || area[1].start != area->end) return -EINVAL;
@@ -78,11 +93,27 @@ bool is_shared_with_a_child(std::uintptr_t address, const char* content) noexcep
   return false;
 }
 
+// Poison, or protection without a page: what stands there is neither a page nor a hole.
+bool is_marker(std::uintptr_t from) noexcept {
+  const Area* area = space.find(from);
+  if (area == nullptr) return false;
+  const std::uint8_t state = area->state(area->page_at(from)).load();
+  const std::uint8_t content = state & page::kContent;
+  if (content == page::kPoisoned) return true;
+  return content == page::kMissing && (state & page::kWriteProtected) != 0 &&
+         !may_have_content(*area, area->page_at(from));
+}
+
+// A page that ZEROPAGE made in memory which is only write-protected is there without being populated.
+bool is_known_zero(const Area* area, std::uintptr_t from) noexcept {
+  return area != nullptr && (area->state(area->page_at(from)).load() & page::kContent) == page::kPresent;
+}
+
 // One page of the source taken away: its content goes to `buffer`. -ENOENT: a hole.
-long take_page(const Source& source, std::uintptr_t from, char* buffer) noexcept {
-  Area* area = source.area != nullptr ? space.find(from) : nullptr;
+long take_page(std::uintptr_t from, char* buffer) noexcept {
+  const Area* area = space.find(from);
   if (area == nullptr || area->extent->kind == Kind::kNative) {
-    if (!is_populated(from)) return -ENOENT;
+    if (!is_populated(from) && !is_known_zero(area, from)) return -ENOENT;
     if (const long result = sys::mprotect(from, 4096, PROT_READ); result < 0) return result;
     if (!guarded_copy(buffer, reinterpret_cast<const void*>(from), 4096)) return -EFAULT;
     return is_shared_with_a_child(from, buffer) ? -EBUSY : 0;
@@ -99,12 +130,11 @@ long take_page(const Source& source, std::uintptr_t from, char* buffer) noexcept
 
 // The source's page is gone for good, or stays when the target could not be filled.
 long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcept {
-  Area* area = source.area != nullptr ? space.find(from) : nullptr;
+  const Area* area = space.find(from);
   if (area == nullptr || area->extent->kind == Kind::kNative) {
     if (taken) sys::madvise(from, 4096, MADV_DONTNEED);
-    const int protection = area != nullptr ? area->protection : source.mapping.protection;
     if (area != nullptr) area->state(area->page_at(from)).store(page::kOpen);
-    return sys::mprotect(from, 4096, protection);
+    return sys::mprotect(from, 4096, source.protection);
   }
   const std::size_t index = area->page_at(from);
   const bool tracked = (area->modes & USERFAULT_REGISTER_MODE_MISSING) != 0;
@@ -153,8 +183,9 @@ constinit Mutex buffer_lock;
 constinit char page_buffer[4096];
 
 long move_page(const Source& source, std::uintptr_t to, std::uintptr_t from, bool allow_holes) noexcept {
+  if (is_marker(from)) return -EFAULT;  // move_pages_pte
   Locked locked(buffer_lock);
-  long result = take_page(source, from, page_buffer);
+  long result = take_page(from, page_buffer);
   if (result == -ENOENT && allow_holes) return 0;
   if (result == -ENOENT) return result;
   if (result == 0) result = put_page(to, page_buffer);
