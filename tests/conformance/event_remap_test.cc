@@ -118,5 +118,24 @@ CONFORMANCE_TEST(EventRemap, GrowingInPlaceTellsNothing, "FEAT-02", Backings::kP
   faulter.join();
 }
 
+// Where the kernel moves over a hole in the source (Linux 6.17) what lies opposite stays, registered.
+CONFORMANCE_TEST(EventRemap, WhatLiesOppositeAHoleStays, "REAL-42", Backings::kPrivate) {
+  Mapping map(ctx, 4);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), kMissing);
+  const std::size_t size = map.page_size();
+  char* const from = reserve(4 * size);
+  ASSERT_EQ(mprotect(from, 4 * size, PROT_READ | PROT_WRITE), 0);
+  fill_pattern(from, 4 * size, 3);
+  ASSERT_EQ(munmap(from + 2 * size, size), 0);
+  const void* moved = userfault_mremap(from, 4 * size, 4 * size, kMoveTo, map.page(0));
+  if (moved == MAP_FAILED) GTEST_SKIP() << "this kernel does not move several mappings at once";
+  ASSERT_EQ(moved, map.page(0));
+  expect_pattern(map.page(0), 2 * size, 3);
+  Faulter faulter = expect_read_faults(uffd, map.page(2));
+  uffd.fill_with_zeros(map.range(2, 1));
+  EXPECT_EQ(faulter.join().value, 0u);
+}
+
 }  // namespace
 }  // namespace userfault::conformance

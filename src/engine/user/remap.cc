@@ -200,6 +200,95 @@ std::intptr_t move_locked(Move& move, Events& events) noexcept {
   return carry_out(move, events);
 }
 
+// Memory that nobody serves moves over memory that is. Where the kernel moves several mappings at once
+// (6.17), what lies opposite a hole between them stays, so the table forgets a part of the target when
+// its source has been moved, and when it is gone; each part is unmapped by itself and says so.
+class Overlay {
+ public:
+  explicit Overlay(const Move& move) noexcept : move_(move) {}
+
+  [[nodiscard]] std::intptr_t carry_out(int flags, Events& events) noexcept {
+    Locked locked(space.lock);
+    if (space.split(move_.to) < 0 || space.split(move_.to + move_.new_length) < 0) return -ENOMEM;
+    if (const long result = find_parts(); result < 0) return result;
+    const std::intptr_t result = sys::mremap(move_.from, move_.old_length, move_.new_length, flags, move_.to);
+    const long forgot = failed(result) ? forget_what_is_gone(events) : forget_parts(events);
+    return forgot < 0 ? forgot : result;
+  }
+
+ private:
+  struct Part {
+    std::uintptr_t start = 0;  // of the target
+    std::uintptr_t end = 0;
+  };
+  static constexpr std::size_t kMostParts = 64;
+
+  // Before the call, because afterwards the source is gone.
+  long find_parts() noexcept {
+    Mapping mapping;
+    const std::uintptr_t end = move_.from + move_.old_length;
+    if (move_.old_length == 0) parts_[count_++] = {move_.to, move_.to + move_.new_length};
+    for (std::uintptr_t at = move_.from; at < end && find_mapping(at, &mapping) == 0 && mapping.start < end;
+         at = mapping.end) {
+      if (count_ == kMostParts) return -ENOMEM;
+      const std::uintptr_t start = mapping.start > at ? mapping.start : at;
+      parts_[count_++] = {start - move_.from + move_.to, mapping.end < end ? mapping.end - move_.from + move_.to
+                                                                           : move_.to + move_.new_length};
+    }
+    return 0;
+  }
+
+  long forget(Part part, Events& events) noexcept {
+    if (space.split(part.start) < 0 || space.split(part.end) < 0) return -ENOMEM;
+    prepare_unmap(events, part.start, part.end);
+    space.erase(part.start, part.end);
+    return 0;
+  }
+
+  long forget_parts(Events& events) noexcept {
+    for (std::size_t i = 0; i < count_; ++i)
+      if (const long result = forget(parts_[i], events); result < 0) return result;
+    return 0;
+  }
+
+  // A call that failed may have unmapped the target, or moved a part of the source: then the one is
+  // not mapped, or the other.
+  long forget_what_is_gone(Events& events) noexcept {
+    const auto is_mapped = [](std::uintptr_t address) {
+      Mapping mapping;
+      return find_mapping(address, &mapping) == 0 && mapping.start <= address;
+    };
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (is_mapped(parts_[i].start) && is_mapped(parts_[i].start - move_.to + move_.from)) continue;
+      if (const long result = forget(parts_[i], events); result < 0) return result;
+    }
+    const std::uintptr_t end = move_.to + move_.new_length;
+    for (std::uintptr_t at = move_.to; at < end;) {
+      const Area* area = space.lower(at);
+      if (area == space.end() || area->start >= end) return 0;
+      at = area->end;
+      if (is_mapped(area->start)) continue;
+      if (const long result = forget({area->start, area->end}, events); result < 0) return result;
+    }
+    return 0;
+  }
+
+  const Move& move_;
+  Part parts_[kMostParts];
+  std::size_t count_ = 0;
+};
+
+std::intptr_t move_over_served(const Move& move, int flags) noexcept {
+  Events events;
+  std::intptr_t result;
+  {
+    SignalsBlocked blocked;
+    result = Overlay(move).carry_out(flags, events);
+  }
+  events.deliver();
+  return result;
+}
+
 bool is_served(std::uintptr_t start, std::size_t length) noexcept {
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
@@ -263,10 +352,7 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
     return sys::mremap(from, old_length, new_length, flags, to);
   if ((from & (kPage - 1)) != 0) return -EINVAL;
   if (const long bad = check_form(move, flags); bad < 0) return bad;
-  if (!from_served) {
-    if (const int result = munmap(to, new_length); result < 0) return result;
-    return sys::mremap(from, old_length, new_length, flags, to);
-  }
+  if (!from_served) return move_over_served(move, flags);
   return remap_served(move, flags);
 }
 
