@@ -81,6 +81,15 @@ CONFORMANCE_TEST(Continue, PageMapped, "CONT-02 REAL-12", Backings::kShared) {
   EXPECT_EQ(faulter.join().value, pattern_word(4, 0));
 }
 
+// The same in a mode in which nobody tracks what is mapped.
+CONFORMANCE_TEST(Continue, PageMappedWhereOnlyWritesAreWatched, "CONT-02", Backings::kShmem) {
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx, {.features = USERFAULT_FEATURE_WP_HUGETLBFS_SHMEM});
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_WP);
+  EXPECT_EQ(expect_readable(uffd, map.page(0)), 0u);
+  EXPECT_EQ(uffd.map_cached(map.all()), Fails(EEXIST, -EEXIST));
+}
+
 CONFORMANCE_TEST(Continue, NothingInTheMemory, "CONT-03", Backings::kShared) {
   const Cached t(ctx, 3, 2, kMinor | kMissing);
   EXPECT_EQ(t.uffd.map_cached(t.map.range(2, 1)), Fails(EFAULT, -EFAULT));

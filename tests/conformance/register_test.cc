@@ -180,6 +180,30 @@ CONFORMANCE_TEST(Register, AgainWithAnotherModeReplaces, "REAL-05 REG-02 REAL-54
   EXPECT_EQ(reader.join().value, 0u);
 }
 
+// A zero page that was made in one mode is there in the other.
+CONFORMANCE_TEST(Register, AgainWithAnotherModeKeepsZeroPages, "REAL-54 ZERO-01", Backings::kPrivate) {
+  Mapping map(ctx, 2);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_WP);
+  ASSERT_EQ(uffd.zeropage(map.range(0, 1)), Done(map.page_size()));
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);
+  const auto source = pattern(map.page_size(), 4);
+  EXPECT_EQ(uffd.copy(map.range(0, 1), source.data()), Fails(EEXIST, -EEXIST));
+  expect_zero(map.page(0), map.page_size());
+  EXPECT_EQ(uffd.copy(map.range(1, 1), source.data()), Done(map.page_size()));
+}
+
+// Without the mode a protection that was there means nothing.
+CONFORMANCE_TEST(Register, AgainWithoutTheModeLetsWritesThrough, "REAL-54 REG-02", Backings::kShmem) {
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx, {.features = USERFAULT_FEATURE_WP_HUGETLBFS_SHMEM});
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_WP);
+  const auto source = pattern(map.page_size(), 4);
+  ASSERT_EQ(uffd.copy(map.all(), source.data(), USERFAULT_COPY_MODE_WP), Done(map.page_size()));
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MINOR);
+  expect_writable(uffd, map.page(0), 9);
+}
+
 CONFORMANCE_TEST(Register, AgainExtends, "REG-01 REG-06", Backings::kAll) {
   Mapping map(ctx, 3);
   Uffd uffd(ctx);

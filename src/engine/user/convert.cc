@@ -263,8 +263,10 @@ long convert_native(std::uintptr_t start) noexcept {
     area->modes = before.modes;
     for (std::size_t i = 0; i < before.pages(); ++i) {
       const std::uint8_t state = before.state(before.first + i).load();
+      // A page that ZEROPAGE made is there, though the kernel's page table has nothing for it.
+      const std::uint8_t content = state & page::kContent;
       area->state(i).fetch_or(state & page::kWriteProtected);
-      if ((state & page::kContent) == page::kPoisoned) area->state(i).fetch_or(page::kPoisoned);
+      if (content == page::kPoisoned || content == page::kPresent) area->state(i).fetch_or(content);
     }
   }
   drop(before.extent);

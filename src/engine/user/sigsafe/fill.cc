@@ -215,6 +215,11 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
   std::size_t tracked = 0;
   while (tracked < run.count && !untracked(before[tracked])) ++tracked;
   const bool was_open = tracked == 0;
+  // What CONTINUE would show this mapping shows already; asked first, because closing takes it away.
+  if (was_open && request.fill == Fill::kContinue && is_populated(area.address_of(run.first))) {
+    unclaim(area, run, before);
+    return {0, -EEXIST};
+  }
   if (was_open) {
     unclaim(area, {run.first + 1, run.count - 1}, before + 1);
     run.count = 1;

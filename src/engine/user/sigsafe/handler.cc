@@ -171,21 +171,25 @@ Decision write_through(const Area& area, std::size_t index, const Access& access
   return try_again(access);
 }
 
+// Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
+bool is_protected(const Area& area, std::uint8_t state) noexcept {
+  return (state & page::kWriteProtected) != 0 && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
+}
+
 // The page is not protected and its mapping is: somebody is between the two, or could not lift the
-// mapping's protection for want of mappings.
+// mapping's protection for want of mappings; or the range was registered again without the mode.
 Decision make_writable(const Area& area, std::size_t index, const Access& access) noexcept {
   Locked changing(area.extent->protection);
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  if ((state & (page::kWriteProtected | page::kReadOnly)) == page::kReadOnly &&
-      protect_run(area, {index, 1}, false) < 0)
+  if (!is_protected(area, state) && (state & page::kReadOnly) != 0 && protect_run(area, {index, 1}, false) < 0)
     return {.verdict = Verdict::kSigbus};
   return try_again(access);
 }
 
 Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
-  if (access.write && (state & (page::kWriteProtected | page::kReadOnly)) == page::kReadOnly)
+  if (access.write && !is_protected(area, state) && (state & page::kReadOnly) != 0)
     return make_writable(area, index, access);
-  if (!access.write || (state & page::kWriteProtected) == 0 || area.instance == nullptr) return try_again(access);
+  if (!access.write || !is_protected(area, state) || area.instance == nullptr) return try_again(access);
   if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index, access);
   constexpr std::uint8_t kMask = page::kContent | page::kWriteProtected;
   return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_WP,
