@@ -24,11 +24,12 @@ void on_alarm(int) {
   std::abort();
 }
 
-void report(Differential& both, const Sequence& sequence, std::uint64_t seed) {
+void report(Differential& both, const Sequence& sequence, const Difference& first, std::uint64_t seed) {
   const Sequence shorter = both.shrink(sequence);
   const auto difference = both.run(shorter);
   std::printf("the engines differ, --seed %" PRIu64 "\n%s", seed,
-              difference ? to_string(shorter, *difference).c_str() : "(not when it was tried again)\n");
+              difference ? to_string(shorter, *difference).c_str()
+                         : ("not when it was tried again; the first time:\n" + to_string(sequence, first)).c_str());
   std::fflush(stdout);
 }
 
@@ -54,9 +55,10 @@ int main(int argc, char** argv) {
   for (std::uint64_t i = 0; i < count; ++i) {
     Choices choices(seed + i);
     const Sequence sequence = make_sequence(choices);
-    if (!both.run(sequence)) continue;
+    const auto difference = both.run(sequence);
+    if (!difference) continue;
     ++differ;
-    report(both, sequence, seed + i);
+    report(both, sequence, *difference, seed + i);
     if (!keep_going) break;
   }
   std::printf("%" PRIu64 " sequences differ\n", differ);

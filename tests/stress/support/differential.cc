@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/differential.h"
 
-#include <cerrno>
 #include <cstring>
+#include <span>
+
+#include "support/known.h"
 
 namespace userfault::stress {
 namespace {
@@ -10,20 +12,6 @@ namespace {
 // Low enough that no mapping of anybody else's ever lands in a hole of the arena.
 constexpr std::uintptr_t kKernelBase = 0x200000000000;
 constexpr std::uintptr_t kUserBase = 0x300000000000;
-
-// The rows of docs/divergences.md that a sequence can meet. What comes after cannot be compared.
-bool is_known(const Operation& operation, const Outcome& kernel, const Outcome& user) {
-  // REAL-42: how much a refused move has moved. REAL-24: moving what was registered with a neighbour.
-  if (operation.kind == Kind::kMremap) return user.error == EFAULT;
-  // UNREG-01: whom it wakes where the memory is no longer registered for missing faults.
-  if (operation.kind == Kind::kUnregister && kernel.error == user.error)
-    for (std::size_t i = 0; i < kernel.accesses.size(); ++i)
-      if (kernel.accesses[i].waits && !user.accesses[i].waits) return true;
-  // CONT-02, POIS-02: the object has the page and this mapping has not touched it.
-  const bool asks = operation.kind == Kind::kContinue || operation.kind == Kind::kPoison;
-  const bool shared = operation.start / kPage >= kSharedRegion.first && operation.start / kPage < kPlainRegion.first;
-  return asks && shared && kernel != user && (user.error == EEXIST || user.error == EAGAIN);
-}
 
 }  // namespace
 
@@ -49,7 +37,7 @@ std::optional<Difference> Differential::run(const Sequence& sequence) {
     const Outcome a = kernel_.perform(sequence.operations[step]);
     const Outcome b = user_.perform(sequence.operations[step]);
     if (a != b) difference = {step, to_string(a), to_string(b)};
-    if (is_known(sequence.operations[step], a, b)) return finish();
+    if (is_known(kernel_, std::span(sequence.operations).first(step + 1), a, b)) return finish();
   }
   const Outcome a = kernel_.end();
   const Outcome b = user_.end();

@@ -79,7 +79,8 @@ void choose_details(Choices& choices, Operation& operation) {
     case Kind::kRead:
     case Kind::kWrite:
       operation.thread = static_cast<unsigned>(choices.below(2));
-      operation.start += choices.below(kWords) * sizeof(std::uint64_t);
+      // Never one word for both: the two may be woken at once.
+      operation.start += (choices.below(kWords / 2) * 2 + operation.thread) * sizeof(std::uint64_t);
       operation.start &= ~std::uint64_t{7};
       break;
     case Kind::kWriteAlias:

@@ -84,15 +84,15 @@ void Actor::start(std::function<void()> work) {
 }
 
 bool Actor::comes_to_rest() {
-  for (;;) {
-    if (done_.load()) return true;
+  for (bool was_running = false;; was_running = true) {
+    if (done_.load()) return !was_running;
     char text[256];
     const ssize_t got = ::pread(status_, text, sizeof text - 1, 0);
     if (got <= 0) fail("reading a thread's stat: %s", std::strerror(errno));
     text[got] = '\0';
     const char* state = std::strrchr(text, ')');
     // 'D' is how the kernel's engine waits for an event to be read (TASK_KILLABLE).
-    if (state != nullptr && (state[2] == 'S' || (state[2] == 'D' && raises_events_))) return done_.load();
+    if (state != nullptr && (state[2] == 'S' || (state[2] == 'D' && raises_events_))) return !was_running;
     std::this_thread::yield();
   }
 }
@@ -163,15 +163,16 @@ void World::read_messages(Outcome& outcome) {
   }
 }
 
-// Everybody has come to rest, and what there is to read was read.
+// Everybody has come to rest, and what there is to read was read. A thread may sleep for a lock of
+// one that was still running when it was looked at, so all have to be found at rest in one pass.
 void World::settle(Outcome& outcome) {
-  for (;;) {
-    bool rests = true;
+  for (bool rested = false; !rested;) {
+    rested = true;
     const std::size_t before = outcome.messages.size();
-    for (auto& actor : toucher_) static_cast<void>(actor->comes_to_rest());
-    rests = changer_.comes_to_rest();
+    for (auto& actor : toucher_) rested &= actor->comes_to_rest();
+    rested &= changer_.comes_to_rest();
     read_messages(outcome);
-    if (rests && outcome.messages.size() == before) break;
+    rested &= changer_.is_done() && outcome.messages.size() == before;
   }
   // Two threads that were woken at once come back in any order.
   std::ranges::sort(outcome.messages);

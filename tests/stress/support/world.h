@@ -58,7 +58,7 @@ class Actor {
 
   void start(std::function<void()> work);
   [[nodiscard]] bool is_done() const { return done_.load(); }
-  // Returns when the work is done (true) or sleeps (false).
+  // Returns when the work is done or the thread sleeps; whether that was so when it was first looked at.
   [[nodiscard]] bool comes_to_rest();
   [[nodiscard]] int tid() const { return tid_.load(); }
 
@@ -84,6 +84,8 @@ class World {
   [[nodiscard]] Outcome perform(const Operation& operation);
   // Closes the descriptor, lets everybody go on, and reads all memory that is left.
   [[nodiscard]] Outcome end();
+  // Of a byte of the arena.
+  [[nodiscard]] std::uintptr_t address_of(std::uint64_t offset) const { return base_ + offset; }
 
  private:
   void map_arena();
