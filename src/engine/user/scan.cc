@@ -12,11 +12,16 @@ namespace {
 
 using namespace sigsafe;
 
+// Memory that nobody tracks is open. Of an object of the program's a mapping shows what was touched
+// through it; an object of ours has what was touched in its only mapping.
+bool shows(const Area& area, std::size_t index) noexcept {
+  return area.extent->converted() ? may_have_content(area, index) : is_populated(area.address_of(index));
+}
+
 std::uint64_t categories_of(const Area& area, std::size_t index) noexcept {
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
   const bool open_and_untracked = (state & (page::kContent | page::kOpen | page::kGuard)) == page::kOpen;
-  const bool present =
-      (state & page::kContent) == page::kPresent || (open_and_untracked && may_have_content(area, index));
+  const bool present = (state & page::kContent) == page::kPresent || (open_and_untracked && shows(area, index));
   std::uint64_t result = 0;
   if (area.instance != nullptr && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0 &&
       (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0)
