@@ -8,7 +8,7 @@ optional=()
 for argument in "$@"; do
   case $argument in
     --test) packages+=(zstd binutils util-linux man-db groff-base) ;;
-    --clang) optional+=(clang-19) ;;
+    --clang) optional+=(clang-19 libclang-rt-19-dev) ;;
     *) echo "usage: install-deps.sh [--test] [--clang]" >&2; exit 2 ;;
   esac
 done
