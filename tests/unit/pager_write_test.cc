@@ -208,7 +208,8 @@ TEST_P(PagerWrite, AFullBudgetWaitsForTheStore) {
   store->failures = 1000000000;
   std::atomic<bool> done{false};
   std::thread writer([&] {
-    for (std::size_t page = 0; page < 64; ++page) mapping.data()[page * kPage] = std::byte{0};
+    for (std::size_t page = 0; page < 64; ++page)
+      std::atomic_ref(mapping.data()[page * kPage]).store(std::byte{0}, std::memory_order_relaxed);
     done = true;
   });
   while (pager.statistics().memory_waits == 0) std::this_thread::yield();
@@ -216,7 +217,7 @@ TEST_P(PagerWrite, AFullBudgetWaitsForTheStore) {
   EXPECT_FALSE(done);
   EXPECT_LE(pager.statistics().resident_bytes, 8 * kPage);
   // What is in memory can be used meanwhile.
-  EXPECT_EQ(mapping.data()[0], std::byte{0});
+  EXPECT_EQ(std::atomic_ref(mapping.data()[0]).load(std::memory_order_relaxed), std::byte{0});
   EXPECT_FALSE(pager.errors().empty());
   store->failures = 0;
   writer.join();
