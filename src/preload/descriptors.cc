@@ -119,6 +119,19 @@ USERFAULT_PRELOADED int dup3(int old_fd, int new_fd, int flags) noexcept {
   return replace(old_fd, new_fd, [=] { return call(next.dup3, SYS_dup3, old_fd, new_fd, flags); });
 }
 
+// A userfaultfd has a position that never moves (noop_llseek); a pipe has none.
+USERFAULT_PRELOADED off_t lseek(int fd, off_t offset, int whence) noexcept {
+  const int before = errno;
+  const off_t result = call(next.lseek, SYS_lseek, fd, offset, whence);
+  if (result != -1 || errno != ESPIPE || !is_ours(fd)) return result;
+  errno = before;
+  return 0;
+}
+extern "C" {
+USERFAULT_ALIAS(lseek) off64_t lseek64(int fd, off64_t offset, int whence) noexcept;
+USERFAULT_ALIAS(lseek) off_t __lseek(int fd, off_t offset, int whence) noexcept;
+}
+
 USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
   va_list arguments;
   va_start(arguments, request);

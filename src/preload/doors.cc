@@ -90,11 +90,31 @@ Link link_of(int fd) noexcept {
   return link;
 }
 
+// Whether what stands before the last slash of `path` is /dev by another name.
+bool lies_in_dev(int directory, const char* path, const char* name) noexcept {
+  char folder[256] = ".";
+  const auto length = static_cast<std::size_t>(name - path);
+  if (length >= sizeof folder) return false;
+  if (length > 0) {
+    std::memcpy(folder, path, length);
+    folder[length] = '\0';
+  }
+  const long fd = sigsafe::raw_syscall(SYS_openat, directory, sigsafe::as_long(folder),
+                                       O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const Link link = link_of(static_cast<int>(fd));
+  sigsafe::sys::close(static_cast<int>(fd));
+  return std::strcmp(link.data(), "/dev") == 0;
+}
+
+// Paths that end otherwise cost one look at their last part.
 bool names_device(int directory, const char* path) noexcept {
+  constexpr const char* kName = kDevice + 5;
   if (path == nullptr) return false;
-  if (std::strcmp(path, kDevice) == 0) return true;
-  if (directory == AT_FDCWD || std::strcmp(path, kDevice + 5) != 0) return false;
-  return std::strcmp(link_of(directory).data(), "/dev") == 0;
+  const char* const slash = std::strrchr(path, '/');
+  const char* const name = slash != nullptr ? slash + 1 : path;
+  if (std::strcmp(name, kName) != 0) return false;
+  return std::strcmp(path, kDevice) == 0 || lies_in_dev(directory, path, name);
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
 // Every name that is forwarded. A line here, a line in exports.map and a function.
 #define USERFAULT_FORWARDED(NAME)                                                                       \
   NAME(open) NAME(open64) NAME(openat) NAME(openat64) NAME(fopen) NAME(fopen64)                         \
+  NAME(freopen) NAME(freopen64) NAME(lseek)                                                              \
   NAME(__open_2) NAME(__open64_2) NAME(__openat_2) NAME(__openat64_2)                                   \
   NAME(ioctl) NAME(close) NAME(close_range) NAME(closefrom) NAME(dup2) NAME(dup3)                       \
   NAME(read) NAME(__read_chk) NAME(readv) NAME(pread) NAME(__pread_chk) NAME(preadv) NAME(preadv2)      \

@@ -11,6 +11,10 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 #include "served.h"
 
@@ -52,6 +56,61 @@ TEST(Door, TheDeviceGivesDescriptors) {
   EXPECT_TRUE(handshake(fd, 0));
   ::close(copy);
   ::close(fd);
+}
+
+bool gives_descriptors(int device) {
+  const int fd = ::ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+  const bool works = fd >= 0 && handshake(fd, 0);
+  ::close(fd);
+  return works;
+}
+
+// Other names of the same file. Under `userfault run` where the device is not to be had at all, too.
+TEST(Door, TheDeviceHasManyNames) {
+  const int device = ::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+  if (device < 0) GTEST_SKIP() << "/dev/userfaultfd cannot be opened by this user: " << errno;
+  ::close(device);
+  const int folder = ::open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  const std::array descriptors{::openat(folder, "userfaultfd", O_RDWR | O_CLOEXEC),
+                               ::open("/dev/../dev//userfaultfd", O_RDWR | O_CLOEXEC),
+                               ::open("/proc/self/root/dev/userfaultfd", O_RDWR | O_CLOEXEC),
+                               static_cast<int>(::syscall(SYS_openat, folder, "./userfaultfd", O_RDWR | O_CLOEXEC, 0))};
+  for (const int fd : descriptors) {
+    EXPECT_TRUE(gives_descriptors(fd)) << errno;
+    ::close(fd);
+  }
+  ::close(folder);
+  std::FILE* const stream = std::fopen("/dev/userfaultfd", "r+");
+  ASSERT_NE(stream, nullptr);
+  EXPECT_TRUE(gives_descriptors(::fileno(stream)));
+  std::FILE* const again = std::freopen("/dev/userfaultfd", "r+", stream);
+  ASSERT_NE(again, nullptr);
+  EXPECT_TRUE(gives_descriptors(::fileno(again)));
+  std::fclose(again);
+}
+
+TEST(Descriptor, FdinfoSaysWhoWaits) {
+  const int fd = open_uffd(O_CLOEXEC | O_NONBLOCK);
+  ASSERT_GE(fd, 0);
+  const auto info = [&](const std::string& process) {
+    std::ifstream file("/proc/" + process + "/fdinfo/" + std::to_string(fd));
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  EXPECT_NE(info("self").find("\nAPI:\taa:0:"), std::string::npos) << info("self");
+  ASSERT_TRUE(handshake(fd, UFFD_FEATURE_EVENT_UNMAP));
+  char* memory = registered(fd, 1);
+  std::thread reader([&] { EXPECT_EQ(*memory, 0); });
+  pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&entry, 1, -1), 1);
+  EXPECT_NE(info("self").find("\npending:\t1\ntotal:\t1\nAPI:\taa:80000040:"), std::string::npos) << info("self");
+  uffd_msg message{};
+  EXPECT_EQ(::read(fd, &message, sizeof message), static_cast<ssize_t>(sizeof message));
+  EXPECT_NE(info(std::to_string(::getpid())).find("\npending:\t0\ntotal:\t1\n"), std::string::npos);
+  EXPECT_TRUE(zero(fd, memory));
+  reader.join();
+  EXPECT_EQ(::lseek(fd, 5, SEEK_SET), 0);
+  ::close(fd);
+  ::munmap(memory, kPage);
 }
 
 TEST(Descriptor, SelectFindsOneThatBlocksInError) {

@@ -194,6 +194,18 @@ ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept {
   return read_available(*instance, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
 }
 
+bool count_waiting(int fd, Waiting* waiting) noexcept {
+  Instance* instance = find_instance(fd);
+  if (instance == nullptr) return false;
+  SignalsBlocked blocked;
+  Locked locked(instance->lock);
+  waiting->unread = instance->pending.count;
+  waiting->all = waiting->unread + instance->delivered.count;
+  waiting->enabled = instance->enabled.load();
+  waiting->features = instance->features;
+  return true;
+}
+
 bool may_have_descriptors() noexcept { return was_used() || met_foreign(); }
 bool is_active() noexcept { return has_instances() || space.begin() != space.end(); }
 

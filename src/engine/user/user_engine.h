@@ -20,6 +20,14 @@ inline constexpr int kNotOurs = -4096;
 // has its own way to wait, which is that the descriptor polls readable.
 [[nodiscard]] ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept;
 [[nodiscard]] bool is_blocking(int fd) noexcept;
+// What fdinfo tells of a userfaultfd. False where `fd` is no descriptor of this process's own.
+struct Waiting {
+  std::size_t unread = 0;
+  std::size_t all = 0;
+  bool enabled = false;
+  std::uint64_t features = 0;
+};
+[[nodiscard]] bool count_waiting(int fd, Waiting* waiting) noexcept;
 // Whether a number may be a descriptor of this engine at all: one was opened in this process or in one
 // that it was forked from, or another process's was met here (owns() said so once).
 [[nodiscard]] bool may_have_descriptors() noexcept;
