@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "engine/user/break.h"
 #include "engine/user/sigsafe/chain.h"
@@ -63,7 +64,7 @@ constexpr std::array kCalls = {SYS_userfaultfd, SYS_openat,      SYS_ioctl,    S
                                SYS_close,       SYS_close_range, SYS_dup3,     SYS_mmap,         SYS_munmap,
                                SYS_mremap,      SYS_madvise,     SYS_mprotect, SYS_rt_sigaction, SYS_rt_sigprocmask,
                                SYS_pread64,     SYS_preadv,      SYS_write,    SYS_writev,       SYS_pwrite64,
-                               SYS_pwritev,     SYS_clone,       SYS_brk};
+                               SYS_pwritev,     SYS_clone,       SYS_brk,      SYS_ppoll,        SYS_rt_sigsuspend};
 
 consteval auto with_old_calls() {
   std::array<int, kCalls.size() + kOldCalls.size()> all{};
@@ -76,13 +77,46 @@ constexpr auto kTaken = with_old_calls();
 
 using Bits = std::array<std::uint64_t, 16>;
 
+// Masks that are in force while a call waits.
+long wait_under_mask(long number, long a, long b, long c, long d, long e, long f) noexcept {
+  const auto with_mask = [&](const sigsafe::SignalMask* mask, auto make) {
+    sigsafe::SignalMask real = mask != nullptr ? real_mask_of(*mask) : 0;
+    return finish(make(mask != nullptr ? argument_of(&real) : 0));
+  };
+  if (number == SYS_rt_sigsuspend)
+    return with_mask(pointer<sigsafe::SignalMask>(a), [&](long mask) { return sigsafe::raw_syscall(number, mask, b); });
+  if (number != SYS_pselect6)
+    return with_mask(pointer<sigsafe::SignalMask>(e),
+                     [&](long mask) { return sigsafe::raw_syscall(number, a, b, c, d, mask, f); });
+  struct {
+    sigsafe::SignalMask* mask;
+    long bytes;
+  } last{};
+  if (f != 0) std::memcpy(&last, pointer<void>(f), sizeof last);
+  return with_mask(last.mask, [&](long mask) {
+    const long pair[] = {mask, last.bytes};
+    return sigsafe::raw_syscall(number, a, b, c, d, e, f != 0 ? argument_of(&pair[0]) : 0);
+  });
+}
+
+// The kernel's mask as libc's, for a call of libc's.
+int poll_under_mask(pollfd* fds, nfds_t count, const timespec* timeout, const sigsafe::SignalMask* mask) {
+  sigset_t set;
+  sigemptyset(&set);
+  if (mask != nullptr) std::memcpy(&set, mask, sizeof *mask);
+  return ppoll(fds, count, timeout, mask != nullptr ? &set : nullptr);
+}
+
+constexpr int kEpollWait2 = 441;  // SYS_epoll_pwait2, Linux 5.11
+
 // Only through syscall(3): the words of a futex that instructions of the program's have touched are there,
 // and a trap for each call would cost more than it mends.
 constexpr int kFutex = SYS_futex;
 
 consteval Bits bits_of_calls() {
   Bits bits{};
-  bits[kFutex / 64] |= std::uint64_t{1} << (kFutex % 64);
+  for (const int number : {kFutex, static_cast<int>(SYS_pselect6), static_cast<int>(SYS_epoll_pwait), kEpollWait2})
+    bits[number / 64] |= std::uint64_t{1} << (number % 64);
   for (const int number : kTaken) bits[number / 64] |= std::uint64_t{1} << (number % 64);
   return bits;
 }
@@ -136,6 +170,13 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
                                        static_cast<int>(d), pointer<void>(e)));
     case SYS_madvise: return __real_madvise(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
     case SYS_mprotect: return __real_mprotect(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
+    case SYS_ppoll:
+      return poll_under_mask(pointer<pollfd>(a), static_cast<nfds_t>(b), pointer<timespec>(c),
+                             pointer<sigsafe::SignalMask>(d));
+    case SYS_rt_sigsuspend:
+    case SYS_pselect6:
+    case SYS_epoll_pwait:
+    case kEpollWait2: return wait_under_mask(number, a, b, c, d, e, f);
     case SYS_rt_sigaction:
       return finish(change_action(fd, pointer<sigsafe::KernelSigaction>(b), pointer<sigsafe::KernelSigaction>(c), d));
     case SYS_rt_sigprocmask:

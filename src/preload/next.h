@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <dirent.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <bit>
@@ -52,7 +54,9 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
   NAME(write) NAME(pwrite) NAME(writev) NAME(pwritev) NAME(pwritev2)                                    \
   NAME(send) NAME(recv) NAME(sendto) NAME(recvfrom) NAME(sendmsg) NAME(recvmsg)                         \
   NAME(stat) NAME(lstat) NAME(fstatat) NAME(fstat) NAME(readlink) NAME(readlinkat) NAME(getdents64)     \
-  NAME(fork) NAME(clone) NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)
+  NAME(fork) NAME(clone) NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)    \
+  NAME(sigpending) NAME(sigtimedwait) NAME(swapcontext) NAME(setcontext)              \
+  NAME(pthread_attr_setsigmask_np) NAME(pthread_attr_getsigmask_np)
 
 namespace userfault::preload {
 

@@ -102,7 +102,40 @@ bool belongs_on_interrupted_stack(const SignalFrame& frame, const KernelSigactio
   enter_handler(frame, action.handler, signal);
 }
 
+// A signal that somebody sent while the program has it blocked is pending, as the program's masks say: it is
+// sent on as the marker, which is blocked indeed, and comes back when that is unblocked. What siginfo has room
+// for behind everything that describes such a signal tells it from a marker that somebody else sent.
+struct Held {
+  static constexpr std::size_t kAt = 40;
+  static constexpr std::uint64_t kTag = 0x55736572'48656c64;
+  static bool is_tagged(const siginfo_t& info) noexcept { return __builtin_memcmp(at(info), &kTag, sizeof kTag) == 0; }
+  static void tag(siginfo_t& info, std::uint64_t value) noexcept {
+    __builtin_memcpy(const_cast<char*>(at(info)), &value, sizeof value);
+  }
+
+ private:
+  static const char* at(const siginfo_t& info) noexcept { return reinterpret_cast<const char*>(&info) + kAt; }
+};
+
+void on_marker(int marker, siginfo_t* info, void* context) { chain(take_held(info) ? SIGSEGV : marker, info, context); }
+
+bool hold(int signal, const siginfo_t& info) noexcept {
+  const int marker = marker_of(signal);
+  if (marker == 0 || install(marker, on_marker) < 0) return false;
+  siginfo_t copy;
+  __builtin_memcpy(&copy, &info, sizeof copy);
+  Held::tag(copy, Held::kTag);
+  return raw_syscall(SYS_rt_tgsigqueueinfo, sys::getpid(), sys::gettid(), marker, as_long(&copy)) == 0;
+}
+
 }  // namespace
+
+bool take_held(siginfo_t* info) noexcept {
+  if (info->si_signo != marker_of(SIGSEGV) || !Held::is_tagged(*info)) return false;
+  Held::tag(*info, 0);
+  info->si_signo = SIGSEGV;
+  return true;
+}
 
 SignalMask real_mask(SignalMask wanted) noexcept {
   if (is_installed(SIGSYS)) wanted &= ~bit_of(SIGSYS);
@@ -173,6 +206,8 @@ void chain(int signal, siginfo_t* info, void* context, Origin origin) noexcept {
   // The stack on which the program's handler belongs is not there: the kernel kills, too.
   if (synchronous && is_copying(frame)) return follow_default(signal, frame, again);
   if (synchronous && is_blocked(signal, mask_of(frame))) return follow_default(signal, frame, again);
+  const bool ignored = !synchronous && is_ignore(get_program_action(signal));
+  if (!synchronous && !ignored && is_blocked(signal, mask_of(frame)) && hold(signal, *info)) return;
   const KernelSigaction action = take_program_action(signal);
   if (is_ignore(action) && !synchronous) return;
   if (is_default(action) || is_ignore(action)) return follow_default(signal, frame, again);

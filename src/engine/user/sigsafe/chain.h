@@ -61,4 +61,8 @@ void chain(int signal, siginfo_t* info, void* context, Origin origin = Origin::k
 // that a filter of ours traps while it is blocked kills).
 [[nodiscard]] SignalMask real_mask(SignalMask wanted) noexcept;
 
+// A signal that was sent while the program had it blocked waits as its marker. Whether `info` is such a one;
+// then it is the signal's again.
+[[nodiscard]] bool take_held(siginfo_t* info) noexcept;
+
 }  // namespace userfault::sigsafe
