@@ -60,11 +60,14 @@ long change_mask(int how, const sigsafe::SignalMask* mask, sigsafe::SignalMask* 
   return result;
 }
 
-constexpr std::array kCalls = {SYS_userfaultfd, SYS_openat,      SYS_ioctl,    SYS_read,         SYS_readv,
-                               SYS_close,       SYS_close_range, SYS_dup3,     SYS_mmap,         SYS_munmap,
-                               SYS_mremap,      SYS_madvise,     SYS_mprotect, SYS_rt_sigaction, SYS_rt_sigprocmask,
-                               SYS_pread64,     SYS_preadv,      SYS_write,    SYS_writev,       SYS_pwrite64,
-                               SYS_pwritev,     SYS_clone,       SYS_brk,      SYS_ppoll,        SYS_rt_sigsuspend};
+constexpr int kOpenat2 = 437;  // SYS_openat2, Linux 5.6
+
+constexpr std::array kCalls = {
+    SYS_userfaultfd,    SYS_openat,  SYS_ioctl,   SYS_read,          SYS_readv,   SYS_close,    SYS_close_range,
+    SYS_dup3,           SYS_mmap,    SYS_munmap,  SYS_mremap,        SYS_madvise, SYS_mprotect, SYS_rt_sigaction,
+    SYS_rt_sigprocmask, SYS_pread64, SYS_preadv,  SYS_write,         SYS_writev,  SYS_pwrite64, SYS_pwritev,
+    SYS_clone,          SYS_brk,     SYS_ppoll,   SYS_rt_sigsuspend, SYS_preadv2, SYS_pwritev2, SYS_sendto,
+    SYS_recvfrom,       SYS_sendmsg, SYS_recvmsg, kOpenat2};
 
 consteval auto with_old_calls() {
   std::array<int, kCalls.size() + kOldCalls.size()> all{};
@@ -99,6 +102,17 @@ long wait_under_mask(long number, long a, long b, long c, long d, long e, long f
   });
 }
 
+// openat2(2). What stands in is opened whatever `resolve` says: a path that may not be walked is refused
+// by the kernel, which is asked for every other one.
+long open_how(long directory, long path, long how, long size) noexcept {
+  std::uint64_t flags = 0;
+  if (how != 0 && size >= 8) std::memcpy(&flags, pointer<void>(how), sizeof flags);
+  if (wants_stand_in(static_cast<int>(directory), pointer<char>(path)))
+    return finish(open_stand_in(static_cast<int>(flags)));
+  return retried([](auto... arguments) { return finish(sigsafe::raw_syscall(kOpenat2, arguments...)); }, directory,
+                 path, how, size);
+}
+
 // The kernel's mask as libc's, for a call of libc's.
 int poll_under_mask(pollfd* fds, nfds_t count, const timespec* timeout, const sigsafe::SignalMask* mask) {
   sigset_t set;
@@ -109,14 +123,48 @@ int poll_under_mask(pollfd* fds, nfds_t count, const timespec* timeout, const si
 
 constexpr int kEpollWait2 = 441;  // SYS_epoll_pwait2, Linux 5.11
 
-// Only through syscall(3): the words of a futex that instructions of the program's have touched are there,
-// and a trap for each call would cost more than it mends.
+// Only through syscall(3): the words of a futex that instructions of the program's have touched are there, and
+// a trap for each call would cost more than it mends. So with those of which only arguments are brought.
 constexpr int kFutex = SYS_futex;
+constexpr std::array kThroughSyscall = {kFutex,
+                                        static_cast<int>(SYS_pselect6),
+                                        static_cast<int>(SYS_epoll_pwait),
+                                        kEpollWait2,
+                                        static_cast<int>(SYS_lseek),
+                                        static_cast<int>(SYS_wait4),
+                                        static_cast<int>(SYS_accept4),
+                                        static_cast<int>(SYS_newfstatat),
+                                        static_cast<int>(SYS_fstat),
+                                        static_cast<int>(SYS_statx),
+                                        static_cast<int>(SYS_readlinkat),
+                                        static_cast<int>(SYS_faccessat),
+                                        static_cast<int>(SYS_chdir),
+                                        static_cast<int>(SYS_getcwd),
+                                        static_cast<int>(SYS_getrandom),
+                                        static_cast<int>(SYS_uname),
+                                        static_cast<int>(SYS_sysinfo),
+                                        static_cast<int>(SYS_times),
+                                        static_cast<int>(SYS_getrusage),
+                                        static_cast<int>(SYS_prlimit64),
+                                        static_cast<int>(SYS_clock_gettime),
+                                        static_cast<int>(SYS_clock_nanosleep),
+                                        static_cast<int>(SYS_nanosleep),
+                                        static_cast<int>(SYS_sigaltstack),
+                                        static_cast<int>(SYS_getdents64),
+                                        static_cast<int>(SYS_epoll_ctl),
+                                        static_cast<int>(SYS_pipe2),
+                                        static_cast<int>(SYS_setsockopt),
+                                        static_cast<int>(SYS_getsockopt),
+                                        static_cast<int>(SYS_connect),
+                                        static_cast<int>(SYS_bind),
+                                        static_cast<int>(SYS_getsockname),
+                                        static_cast<int>(SYS_getpeername),
+                                        static_cast<int>(SYS_mincore)};
 
 consteval Bits bits_of_calls() {
   Bits bits{};
-  for (const int number : {kFutex, static_cast<int>(SYS_pselect6), static_cast<int>(SYS_epoll_pwait), kEpollWait2})
-    bits[number / 64] |= std::uint64_t{1} << (number % 64);
+  for (const int number : kOldThroughSyscall) bits[number / 64] |= std::uint64_t{1} << (number % 64);
+  for (const int number : kThroughSyscall) bits[number / 64] |= std::uint64_t{1} << (number % 64);
   for (const int number : kTaken) bits[number / 64] |= std::uint64_t{1} << (number % 64);
   return bits;
 }
@@ -153,6 +201,20 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case SYS_pwritev: return pwritev(fd, pointer<iovec>(b), static_cast<int>(c), d);
     case SYS_brk: return static_cast<long>(engine::user::change_break(static_cast<std::uintptr_t>(a)));
     case SYS_clone: return finish(clone_process(a, c, d, e));
+    case SYS_lseek: return lseek(fd, b, static_cast<int>(c));
+    case SYS_wait4: return wait4(fd, pointer<int>(b), static_cast<int>(c), pointer<rusage>(d));
+    case SYS_accept4: return accept4(fd, pointer<sockaddr>(b), pointer<socklen_t>(c), static_cast<int>(d));
+    case SYS_preadv2: return preadv2(fd, pointer<iovec>(b), static_cast<int>(c), d, static_cast<int>(f));
+    case SYS_pwritev2: return pwritev2(fd, pointer<iovec>(b), static_cast<int>(c), d, static_cast<int>(f));
+    case SYS_sendto:
+      return sendto(fd, pointer<void>(b), static_cast<size_t>(c), static_cast<int>(d), pointer<sockaddr>(e),
+                    static_cast<socklen_t>(f));
+    case SYS_recvfrom:
+      return recvfrom(fd, pointer<void>(b), static_cast<size_t>(c), static_cast<int>(d), pointer<sockaddr>(e),
+                      pointer<socklen_t>(f));
+    case SYS_sendmsg: return sendmsg(fd, pointer<msghdr>(b), static_cast<int>(c));
+    case SYS_recvmsg: return recvmsg(fd, pointer<msghdr>(b), static_cast<int>(c));
+    case kOpenat2: return open_how(a, b, c, d);
     case kFutex:
       return repaired(Access::kWrite, pointer<void>(a), 4, [=] {
         return repaired(Access::kWrite, pointer<void>(e), 4,
@@ -184,7 +246,8 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     default: {
       long result = 0;
       if (old_call(number, a, b, c, &result)) return result;
-      return finish(sigsafe::raw_syscall(number, a, b, c, d, e, f));
+      return retried([=](auto... arguments) { return finish(sigsafe::raw_syscall(number, arguments...)); }, a, b, c, d,
+                     e, f);
     }
   }
 }

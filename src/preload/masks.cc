@@ -5,6 +5,7 @@
 
 #include "engine/user/sigsafe/chain.h"
 #include "preload/next.h"
+#include "preload/repair.h"
 #include "preload/settings.h"
 
 namespace userfault::preload {
@@ -68,6 +69,7 @@ namespace {
 template <typename Function>
 int change_mask(Function function, int how, const sigset_t* mask, sigset_t* old) noexcept {
   const RealMask real(mask);
+  bring(Access::kWrite, old, sizeof *old);
   const int result = function(how, real.get(), old);
   if (result == 0) show_mask(old);
   return result;

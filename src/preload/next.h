@@ -16,10 +16,16 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -36,6 +42,7 @@ int __open64_2(const char* path, int flags);
 int __openat_2(int directory, const char* path, int flags);
 int __openat64_2(int directory, const char* path, int flags);
 ssize_t __read_chk(int fd, void* buffer, size_t bytes, size_t size);
+size_t __fread_chk(void* into, size_t room, size_t size, size_t count, FILE* stream);
 ssize_t __pread_chk(int fd, void* buffer, size_t bytes, off_t offset, size_t size);
 int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t size);
 int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask, size_t size);
@@ -44,17 +51,24 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
 // Every name that is forwarded. A line here, a line in exports.map and a function.
 #define USERFAULT_FORWARDED(NAME)                                                                       \
   NAME(open) NAME(open64) NAME(openat) NAME(openat64) NAME(fopen) NAME(fopen64)                         \
-  NAME(freopen) NAME(freopen64) NAME(lseek)                                                              \
+  NAME(freopen) NAME(freopen64) NAME(lseek)                                                             \
   NAME(__open_2) NAME(__open64_2) NAME(__openat_2) NAME(__openat64_2)                                   \
   NAME(ioctl) NAME(close) NAME(close_range) NAME(closefrom) NAME(dup2) NAME(dup3)                       \
   NAME(read) NAME(__read_chk) NAME(readv) NAME(pread) NAME(__pread_chk) NAME(preadv) NAME(preadv2)      \
   NAME(poll) NAME(__poll_chk) NAME(ppoll) NAME(__ppoll_chk)                                             \
-  NAME(select) NAME(pselect) NAME(epoll_pwait) NAME(epoll_pwait2)                                                    \
+  NAME(select) NAME(pselect) NAME(epoll_pwait) NAME(epoll_pwait2)                                       \
   NAME(mmap) NAME(munmap) NAME(mremap) NAME(madvise) NAME(posix_madvise) NAME(mprotect)                 \
   NAME(write) NAME(pwrite) NAME(writev) NAME(pwritev) NAME(pwritev2)                                    \
   NAME(send) NAME(recv) NAME(sendto) NAME(recvfrom) NAME(sendmsg) NAME(recvmsg)                         \
   NAME(stat) NAME(lstat) NAME(fstatat) NAME(fstat) NAME(readlink) NAME(readlinkat) NAME(getdents64)     \
-  NAME(fork) NAME(clone) NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)    \
+  NAME(fork) NAME(clone) NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend) \
+  NAME(access) NAME(faccessat) NAME(chdir) NAME(mkdir) NAME(rmdir) NAME(unlink) NAME(rename) NAME(statx)\
+  NAME(statfs) NAME(fstatfs) NAME(uname) NAME(getrandom) NAME(pipe) NAME(pipe2) NAME(socketpair)        \
+  NAME(nanosleep) NAME(connect) NAME(bind) NAME(setsockopt) NAME(getsockopt) NAME(getsockname)          \
+  NAME(getpeername) NAME(accept) NAME(accept4) NAME(epoll_wait) NAME(epoll_ctl) NAME(wait) NAME(waitpid)\
+  NAME(wait4) NAME(waitid) NAME(sendmmsg) NAME(recvmmsg) NAME(clock_nanosleep) NAME(getrusage)          \
+  NAME(getrlimit) NAME(setrlimit) NAME(sigaltstack) NAME(mincore) NAME(fwrite) NAME(fwrite_unlocked)    \
+  NAME(fread) NAME(fread_unlocked) NAME(__fread_chk)                                                    \
   NAME(sigpending) NAME(sigtimedwait) NAME(swapcontext) NAME(setcontext)              \
   NAME(pthread_attr_setsigmask_np) NAME(pthread_attr_getsigmask_np)
 

@@ -7,6 +7,7 @@
 namespace userfault::preload {
 
 inline constexpr std::array<int, 0> kOldCalls = {};
+inline constexpr std::array<int, 0> kOldThroughSyscall = {};
 inline bool old_call(long, long, long, long, long*) noexcept { return false; }
 
 }  // namespace userfault::preload

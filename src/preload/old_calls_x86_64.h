@@ -12,6 +12,10 @@ namespace userfault::preload {
 
 inline constexpr std::array kOldCalls = {SYS_open, SYS_poll, SYS_dup2, SYS_fork};
 
+// Whose arguments are brought, for syscall(3) alone.
+inline constexpr std::array kOldThroughSyscall = {SYS_stat,   SYS_lstat, SYS_access,    SYS_readlink,
+                                                  SYS_select, SYS_pipe,  SYS_epoll_wait};
+
 // Whether `number` was one of them; then `result` is libc's result.
 inline bool old_call(long number, long a, long b, long c, long* result) noexcept {
   switch (number) {

@@ -10,6 +10,7 @@
 #include "preload/doors.h"
 #include "preload/fdinfo.h"
 #include "preload/next.h"
+#include "preload/repair.h"
 
 using namespace userfault::preload;
 
@@ -76,53 +77,56 @@ USERFAULT_PRELOADED int open(const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.open != nullptr ? next.open(path, flags, mode) : open_early(AT_FDCWD, path, flags, mode);
+  return next.open != nullptr ? retried(next.open, path, flags, mode) : open_early(AT_FDCWD, path, flags, mode);
 }
 
 USERFAULT_PRELOADED int open64(const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.open64 != nullptr ? next.open64(path, flags, mode) : open_early(AT_FDCWD, path, flags, mode);
+  return next.open64 != nullptr ? retried(next.open64, path, flags, mode) : open_early(AT_FDCWD, path, flags, mode);
 }
 
 USERFAULT_PRELOADED int openat(int directory, const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.openat != nullptr ? next.openat(directory, path, flags, mode) : open_early(directory, path, flags, mode);
+  return next.openat != nullptr ? retried(next.openat, directory, path, flags, mode)
+                                : open_early(directory, path, flags, mode);
 }
 
 USERFAULT_PRELOADED int openat64(int directory, const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.openat64 != nullptr ? next.openat64(directory, path, flags, mode)
+  return next.openat64 != nullptr ? retried(next.openat64, directory, path, flags, mode)
                                   : open_early(directory, path, flags, mode);
 }
 
 USERFAULT_PRELOADED int __open_2(const char* path, int flags) {
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.__open_2 != nullptr ? next.__open_2(path, flags) : open_early(AT_FDCWD, path, flags);
+  return next.__open_2 != nullptr ? retried(next.__open_2, path, flags) : open_early(AT_FDCWD, path, flags);
 }
 
 USERFAULT_PRELOADED int __open64_2(const char* path, int flags) {
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.__open64_2 != nullptr ? next.__open64_2(path, flags) : open_early(AT_FDCWD, path, flags);
+  return next.__open64_2 != nullptr ? retried(next.__open64_2, path, flags) : open_early(AT_FDCWD, path, flags);
 }
 
 USERFAULT_PRELOADED int __openat_2(int directory, const char* path, int flags) {
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.__openat_2 != nullptr ? next.__openat_2(directory, path, flags) : open_early(directory, path, flags);
+  return next.__openat_2 != nullptr ? retried(next.__openat_2, directory, path, flags)
+                                    : open_early(directory, path, flags);
 }
 
 USERFAULT_PRELOADED int __openat64_2(int directory, const char* path, int flags) {
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.__openat64_2 != nullptr ? next.__openat64_2(directory, path, flags) : open_early(directory, path, flags);
+  return next.__openat64_2 != nullptr ? retried(next.__openat64_2, directory, path, flags)
+                                      : open_early(directory, path, flags);
 }
 
 // glibc's own other names for the same functions.

@@ -40,6 +40,16 @@ void touch_all(std::span<const iovec> buffers, Access access) noexcept {
   }
 }
 
+bool touch_arguments(std::span<const long> addresses) noexcept {
+  constexpr std::size_t kSize = 4096;  // a path, and more than any struct here
+  for (const Access access : {Access::kRead, Access::kWrite})
+    for (const long address : addresses) {
+      const iovec piece{reinterpret_cast<void*>(address), kSize};
+      if (static_cast<unsigned long>(address) >= kSize && touch_next({&piece, 1}, 0, access)) return true;
+    }
+  return false;
+}
+
 bool any_closed(std::span<const iovec> buffers, Access access) noexcept {
   return first_closed_behind(buffers, 0, access) != 0;
 }

@@ -43,6 +43,30 @@ auto repaired(Access access, const void* pointer, std::size_t bytes, Call call_o
   }
 }
 
+// Touches the first closed page at one of the addresses, in the part of the result that a system call's
+// argument may cover: for reading where that helps, else for writing. For arguments whose size nobody here
+// knows; at worst it asks the monitor for a page that was not what failed.
+[[nodiscard]] bool touch_arguments(std::span<const long> addresses) noexcept;
+
+// Touches what a call is about to read or write, for one that has done something by the time it fails.
+inline void bring(Access access, const void* pointer, std::size_t bytes) noexcept {
+  const iovec piece{const_cast<void*>(pointer), bytes};
+  if (active() && pointer != nullptr) touch_all({&piece, 1}, access);
+}
+
+// A call that does nothing when it fails with EFAULT: again, as long as touching its arguments helps.
+template <typename Function, typename... Arguments>
+auto retried(Function function, Arguments... arguments) {
+  for (;;) {
+    const auto result = function(arguments...);
+    if (result != -1 || errno != EFAULT || !active()) return result;
+    const long addresses[] = {argument_of(arguments)...};
+    if (touch_arguments(addresses)) continue;
+    errno = EFAULT;
+    return result;
+  }
+}
+
 [[nodiscard]] bool any_closed(std::span<const iovec> buffers, Access access) noexcept;
 // Whether a failed read loses what it read: a datagram, a counter (eventfd, timerfd), an event. Files,
 // pipes and streams still have what was not copied.

@@ -94,3 +94,18 @@ USERFAULT_PRELOADED ssize_t recvmsg(int fd, msghdr* message, int flags) {
   if (got >= 0 && message->msg_controllen != 0) meet_descriptors(*message);
   return got;
 }
+
+USERFAULT_PRELOADED int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  if (active())
+    for (unsigned i = 0; i < count; ++i) bring_message(Access::kRead, messages[i].msg_hdr);
+  return next.sendmmsg(fd, messages, count, flags);
+}
+
+USERFAULT_PRELOADED int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
+  if (active())
+    for (unsigned i = 0; i < count; ++i) bring_message(Access::kWrite, messages[i].msg_hdr);
+  const int got = next.recvmmsg(fd, messages, count, flags, timeout);
+  for (int i = 0; i < got; ++i)
+    if (messages[i].msg_hdr.msg_controllen != 0) meet_descriptors(messages[i].msg_hdr);
+  return got;
+}

@@ -9,6 +9,7 @@
 #include "engine/user/sigsafe/chain.h"
 #include "preload/masks.h"
 #include "preload/next.h"
+#include "preload/repair.h"
 
 using namespace userfault;
 using namespace userfault::preload;
@@ -36,6 +37,7 @@ class WantedSet {
 }  // namespace
 
 USERFAULT_PRELOADED int sigpending(sigset_t* pending) noexcept {
+  bring(Access::kWrite, pending, sizeof *pending);
   const int result = next.sigpending(pending);
   if (result == 0 && sigismember(pending, kMark) == 1) {
     sigdelset(pending, kMark);

@@ -166,6 +166,7 @@ int trap_getppid() {
 TEST(RawCall, TheProgramsOwnTrapsAreItsOwn) {
   const Served served(1);
   ASSERT_TRUE(served.ready());
+  sys_signals = 0;
   struct sigaction action {};
   struct sigaction before {};
   action.sa_sigaction = count_sigsys;
