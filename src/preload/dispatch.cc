@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "engine/user/break.h"
+#include "engine/user/fork.h"
 #include "engine/user/sigsafe/chain.h"
 #include "preload/dispatch.h"
 #include "preload/doors.h"
@@ -127,6 +128,8 @@ constexpr int kEpollWait2 = 441;  // SYS_epoll_pwait2, Linux 5.11
 // a trap for each call would cost more than it mends. So with those of which only arguments are brought.
 constexpr int kFutex = SYS_futex;
 constexpr std::array kThroughSyscall = {kFutex,
+                                        static_cast<int>(SYS_exit),
+                                        static_cast<int>(SYS_clone3),
                                         static_cast<int>(SYS_pselect6),
                                         static_cast<int>(SYS_epoll_pwait),
                                         kEpollWait2,
@@ -201,6 +204,8 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case SYS_pwritev: return pwritev(fd, pointer<iovec>(b), static_cast<int>(c), d);
     case SYS_brk: return static_cast<long>(engine::user::change_break(static_cast<std::uintptr_t>(a)));
     case SYS_clone: return finish(clone_process(a, c, d, e));
+    case SYS_clone3: return finish(clone3_process(a, b));
+    case SYS_exit: engine::user::end_thread(fd);
     case SYS_lseek: return lseek(fd, b, static_cast<int>(c));
     case SYS_wait4: return wait4(fd, pointer<int>(b), static_cast<int>(c), pointer<rusage>(d));
     case SYS_accept4: return accept4(fd, pointer<sockaddr>(b), pointer<socklen_t>(c), static_cast<int>(d));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdarg>
+#include <cstring>
 
 #include "engine/user/fork.h"
 #include "preload/next.h"
@@ -25,6 +26,24 @@ long userfault::preload::clone_process(long flags, long third, long fourth, long
   return child;
 }
 
+// The flags come first in its struct.
+long userfault::preload::clone3_process(long request, long size) noexcept {
+  constexpr long kKnown = 256;
+  char own[kKnown];
+  std::uint64_t flags = 0;
+  if (!active() || size < static_cast<long>(sizeof flags) || size > kKnown)
+    return sigsafe::raw_syscall(SYS_clone3, request, size);
+  std::memcpy(own, reinterpret_cast<const void*>(request), static_cast<std::size_t>(size));
+  std::memcpy(&flags, own, sizeof flags);
+  flags &= ~std::uint64_t{CLONE_VFORK};
+  std::memcpy(own, &flags, sizeof flags);
+  engine::user::before_fork();
+  const long child = sigsafe::raw_syscall(SYS_clone3, argument_of(&own[0]), size);
+  if (child == 0) engine::user::after_fork_in_child();
+  else engine::user::after_fork_in_parent();
+  return child;
+}
+
 namespace {
 
 struct Start {
@@ -36,7 +55,7 @@ struct Start {
 int start_child(void* argument) {
   const Start start = *static_cast<const Start*>(argument);
   engine::user::after_fork_in_child();
-  return start.function(start.argument);
+  engine::user::end_thread(start.function(start.argument));
 }
 
 }  // namespace
@@ -46,6 +65,18 @@ USERFAULT_PRELOADED pid_t fork() noexcept {
   return next.fork();
 }
 extern "C" USERFAULT_ALIAS(fork) pid_t __fork() noexcept;
+
+// fork(3) without its handlers, ours among them (glibc 2.34).
+USERFAULT_PRELOADED pid_t _Fork() noexcept {
+  if (!active()) return next._Fork();
+  engine::user::before_fork();
+  const pid_t child = next._Fork();
+  const int error = errno;
+  if (child == 0) engine::user::after_fork_in_child();
+  else engine::user::after_fork_in_parent();
+  errno = error;
+  return child;
+}
 
 // The last three are there only with the flags that need them; reading them otherwise is what glibc
 // does, too.

@@ -8,4 +8,7 @@ namespace userfault::preload {
 // three arguments are in the architecture's order.
 [[nodiscard]] long clone_process(long flags, long third, long fourth, long fifth) noexcept;
 
+// clone3(2) likewise: without CLONE_VM, on the caller's stack.
+long clone3_process(long request, long size) noexcept;
+
 }  // namespace userfault::preload

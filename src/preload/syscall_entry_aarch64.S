@@ -17,12 +17,23 @@ syscall:
   and w10, w0, #7
   lsr w9, w9, w10
   tbz w9, #0, 1f
+  cmp x0, #435
+  b.eq 4f
   cmp x0, #220
   b.ne 3f
   tbnz w1, #8, 1f
   cbnz x2, 1f
 3:
   b userfault_preload_syscall
+4:
+  /* clone3: flags are first in its struct, the stack is at 40. */
+  cmp x2, #64
+  b.lo 1f
+  cbz x1, 1f
+  ldr w9, [x1]
+  tbnz w9, #8, 1f
+  ldr x9, [x1, #40]
+  cbz x9, 3b
 1:
   mov x8, x0
   mov x0, x1

@@ -4,7 +4,8 @@
  * with registers and stack as they came (the seventh argument lies on the stack in both). Any other
  * system call is made here, on the caller's stack and with no frame of ours, because a call such as
  * SYS_clone returns twice, perhaps on a stack that holds nothing but the return address. Of SYS_clone
- * (56) itself those that copy the memory (without CLONE_VM, 0x100) and the stack are ours.
+ * (56) itself those that copy the memory (without CLONE_VM, 0x100) and the stack are ours, and so of
+ * SYS_clone3 (435).
  */
   .text
   .globl syscall
@@ -18,6 +19,8 @@ syscall:
   leaq userfault_preload_taken(%rip), %rax
   btq %rdi, (%rax)
   jnc 1f
+  cmpq $435, %rdi
+  je 4f
   cmpq $56, %rdi
   jne 3f
   testl $0x100, %esi
@@ -26,6 +29,16 @@ syscall:
   jnz 1f
 3:
   jmp userfault_preload_syscall
+4:
+  /* clone3: flags are first in its struct, the stack is at 40. */
+  cmpq $64, %rdx
+  jb 1f
+  testq %rsi, %rsi
+  jz 1f
+  testl $0x100, (%rsi)
+  jnz 1f
+  cmpq $0, 40(%rsi)
+  je 3b
 1:
   movq %rdi, %rax
   movq %rsi, %rdi

@@ -9,5 +9,5 @@ needed=$(readelf -dW "$library" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | grep 
 [ -z "$needed" ] || fail "it needs $needed"
 ! readelf -dW "$library" | grep -q TEXTREL || fail "it has text relocations"
 defined=$(nm -D --defined-only "$library" | awk '{ print $NF }' | sed 's/@.*//' | sort -u)
-wanted=$(sed -n '/global:/,/local:/p' "$map" | grep -oE '[a-z_][a-z0-9_]*;' | tr -d ';' | sort -u)
+wanted=$(sed -n '/global:/,/local:/p' "$map" | grep -oE '[A-Za-z_][A-Za-z0-9_]*;' | tr -d ';' | sort -u)
 [ "$defined" = "$wanted" ] || fail "exports: $(diff <(echo "$wanted") <(echo "$defined") | grep '^[<>]' | tr '\n' ' ')"

@@ -240,4 +240,9 @@ void after_fork_in_child() noexcept {
   sys::swap_signal_mask(fork_state.interrupted);
 }
 
+void end_thread(int status) noexcept {
+  const bool last = agent::is_running() && !has_other_threads();
+  for (;;) raw_syscall(last ? SYS_exit_group : SYS_exit, status);
+}
+
 }  // namespace userfault::engine::user

@@ -21,4 +21,8 @@ void before_fork() noexcept;
 void after_fork_in_parent() noexcept;
 void after_fork_in_child() noexcept;
 
+// exit(2) of one thread. Where nothing but the engine's own thread would be left, the process ends, as it
+// would without that.
+[[noreturn]] void end_thread(int status) noexcept;
+
 }  // namespace userfault::engine::user

@@ -9,6 +9,7 @@
 #include "engine/user/events.h"
 #include "engine/user/sigsafe/handler.h"
 #include "engine/user/sigsafe/space.h"
+#include "engine/user/touching.h"
 
 namespace userfault::engine::user::layout {
 namespace {
@@ -192,6 +193,18 @@ bool keeps_to_itself(int advice) noexcept {
   return advice == MADV_DOFORK || advice == MADV_DONTFORK || advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE;
 }
 
+constexpr int kPopulateRead = 22;
+constexpr int kPopulateWrite = 23;
+
+// The kernel would fault each page in and wait for the monitor. What cannot be had, it finds closed afterwards.
+void bring_pages(std::uintptr_t start, std::uintptr_t end, int advice) noexcept {
+  const Access access = advice == kPopulateRead ? Access::kRead : Access::kWrite;
+  for (std::uintptr_t at = start; at < end;) {
+    at = first_closed({at, end - at}, access);
+    if (at == 0 || !user::touch(at, access)) return;
+  }
+}
+
 // MADV_DONTFORK and MADV_DOFORK of served memory are remembered: the child of a fork gets its memory
 // from us (inherit.cc).
 long note_fork_advice(std::uintptr_t start, std::uintptr_t end, bool dont_fork) noexcept {
@@ -224,6 +237,8 @@ int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
   if (!sensible(start, length) || !touches_areas_locking(start, end))
     return static_cast<int>(sys::madvise(start, length, advice));
   const bool drops = drops_pages(advice);
+  const bool brings = advice == kPopulateRead || advice == kPopulateWrite;
+  if (brings) bring_pages(start, end, advice);
   long result = 0;
   int unmapped = 0;
   for (std::uintptr_t at = start; at < end;) {
@@ -236,6 +251,7 @@ int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
       result = drop_segment(at, segment.end, advice);
     } else if (!segment.converted || !keeps_to_itself(advice)) {
       result = sys::madvise(at, segment.end - at, advice);
+      if (brings && result == -EINVAL) result = -EFAULT;  // pages that nobody may bring
     }
     if (segment.served && result == 0 && (advice == MADV_DONTFORK || advice == MADV_DOFORK))
       result = note_fork_advice(at, segment.end, advice == MADV_DONTFORK);
