@@ -50,21 +50,30 @@ int on_brk(void* wanted) noexcept {
 struct Function {
   const char* name;
   int call;
-  const void* ours;
   unsigned char* theirs = nullptr;
 };
 constinit std::array functions = {
-    Function{.name = "munmap", .call = SYS_munmap, .ours = reinterpret_cast<const void*>(&on_munmap)},
-    Function{.name = "madvise", .call = SYS_madvise, .ours = reinterpret_cast<const void*>(&on_madvise)},
-    Function{.name = "mprotect", .call = SYS_mprotect, .ours = reinterpret_cast<const void*>(&on_mprotect)},
-    Function{.name = "brk", .call = SYS_brk, .ours = reinterpret_cast<const void*>(&on_brk)},
+    Function{.name = "munmap", .call = SYS_munmap},
+    Function{.name = "madvise", .call = SYS_madvise},
+    Function{.name = "mprotect", .call = SYS_mprotect},
+    Function{.name = "brk", .call = SYS_brk},
 };
+
+// Not in the table: a function's address as a pointer to data is no constant.
+const void* ours(int call) noexcept {
+  switch (call) {
+    case SYS_munmap: return reinterpret_cast<const void*>(&on_munmap);
+    case SYS_madvise: return reinterpret_cast<const void*>(&on_madvise);
+    case SYS_mprotect: return reinterpret_cast<const void*>(&on_mprotect);
+    default: return reinterpret_cast<const void*>(&on_brk);
+  }
+}
 
 const char* divert(const Function& function) noexcept {
   if (function.theirs == nullptr || (function.call == SYS_brk && heap_end == nullptr))
     return "libc has no such function";
   Jump jump;
-  if (!makes_call(function.theirs, function.call) || !jump_from(function.theirs, function.ours, &jump))
+  if (!makes_call(function.theirs, function.call) || !jump_from(function.theirs, ours(function.call), &jump))
     return "libc's function is not made as expected";
   const std::uintptr_t page = number(function.theirs) & ~(base::page_size() - 1);
   if (sigsafe::sys::mprotect(page, base::page_size(), PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
