@@ -18,11 +18,14 @@
 namespace userfault::engine::kernel {
 namespace {
 
-// Debian 12's headers know the number; older ones may not. It is fixed for good in the ABI.
-#ifdef SYS_userfaultfd
+// Debian 12's headers know the number; older ones may not. It is fixed for good in the ABI: one for
+// x86-64, one for the architectures with the generic table.
+#if defined(SYS_userfaultfd)
 constexpr long kSysUserfaultfd = SYS_userfaultfd;
-#else
+#elif defined(__x86_64__)
 constexpr long kSysUserfaultfd = 323;
+#else
+constexpr long kSysUserfaultfd = 282;
 #endif
 
 template <typename T>
