@@ -2,6 +2,8 @@
 // UFFD_FEATURE_EVENT_REMAP and UFFD_EVENT_REMAP: memory that moves.
 #include <sys/mman.h>
 
+#include <cerrno>
+
 #include "support/events.h"
 #include "support/test.h"
 
@@ -134,6 +136,20 @@ CONFORMANCE_TEST(EventRemap, WhatLiesOppositeAHoleStays, "REAL-42", Backings::kP
   expect_pattern(map.page(0), 2 * size, 3);
   Faulter faulter = expect_read_faults(uffd, map.page(2));
   uffd.fill_with_zeros(map.range(2, 1));
+  EXPECT_EQ(faulter.join().value, 0u);
+}
+
+// Huge pages cannot be left behind, and the refusal changes nothing.
+CONFORMANCE_TEST(EventRemap, HugePagesDoNotStayMapped, "REAL-43", Backings::kHugetlb) {
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), kMissing);
+  char* const to = reserve(2 * map.size());
+  char* const aligned = to + (map.size() - reinterpret_cast<std::uintptr_t>(to) % map.size()) % map.size();
+  EXPECT_EQ(userfault_mremap(map.page(0), map.size(), map.size(), kMoveTo | MREMAP_DONTUNMAP, aligned), MAP_FAILED);
+  EXPECT_EQ(errno, EINVAL);
+  Faulter faulter = expect_read_faults(uffd, map.page(0));
+  uffd.fill_with_zeros(map.all());
   EXPECT_EQ(faulter.join().value, 0u);
 }
 

@@ -122,5 +122,24 @@ CONFORMANCE_TEST(EventRemove, OperationsTryAgainWhileItIsUnread, "REAL-09 GEN-05
   EXPECT_EQ(uffd.copy(map.range(1, 1), source.data()), Done(map.page_size()));
 }
 
+// MADV_REMOVE is for what is shared; of shared huge pages it takes poison along.
+CONFORMANCE_TEST(EventRemove, HugePages, "FEAT-03 POIS-01", Backings::kHugetlb) {
+  ctx.require(USERFAULT_FEATURE_POISON);
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), kMissing);
+  ASSERT_EQ(uffd.poison(map.all()), Done(map.size()));
+  const int removed = userfault_madvise(map.page(0), map.size(), MADV_REMOVE);
+  if (ctx.backing == Backing::kHugetlbPrivate) {
+    EXPECT_EQ(removed, -1);
+    EXPECT_EQ(errno, EACCES);
+    return;
+  }
+  ASSERT_EQ(removed, 0);
+  Faulter faulter = expect_read_faults(uffd, map.page(0));
+  uffd.fill_with_zeros(map.all());
+  EXPECT_EQ(faulter.join().value, 0u);
+}
+
 }  // namespace
 }  // namespace userfault::conformance

@@ -2,6 +2,8 @@
 // UFFD_FEATURE_EVENT_UNMAP and UFFD_EVENT_UNMAP: memory that goes, whichever call takes it.
 #include <sys/mman.h>
 
+#include <cerrno>
+
 #include "support/events.h"
 #include "support/test.h"
 
@@ -112,6 +114,18 @@ CONFORMANCE_TEST(EventUnmap, FaultingThreadGoesOnWithWhatWasMappedOverIt, "REAL-
   EXPECT_EQ(uffd.wake(map.all()), Succeeds());
   EXPECT_EQ(faulter.join().value, 0u);
   uffd.expect_no_message();
+}
+
+// Half a huge page cannot be unmapped, and the refusal changes nothing.
+CONFORMANCE_TEST(EventUnmap, PartOfAHugePage, "FEAT-06", Backings::kHugetlb) {
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);
+  EXPECT_EQ(userfault_munmap(map.page(0), map.page_size() / 2), -1);
+  EXPECT_EQ(errno, EINVAL);
+  Faulter faulter = expect_read_faults(uffd, map.page(0));
+  uffd.fill_with_zeros(map.all());
+  EXPECT_EQ(faulter.join().value, 0u);
 }
 
 }  // namespace

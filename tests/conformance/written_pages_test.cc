@@ -103,5 +103,30 @@ CONFORMANCE_TEST(WrittenPages, SystemV, "REAL-38 REAL-53", Backings::kSystemV) {
   EXPECT_EQ(written(map.all()), std::vector<std::size_t>{1});
 }
 
+// A scan sees the page table: what another view wrote is not there until this one looks. And it says
+// EPERM, when asked to, about memory that nobody tracks.
+CONFORMANCE_TEST(WrittenPages, AsThisMappingShowsThem, "REAL-38", Backings::kMemfd) {
+  const Mapping map(ctx, 3);
+  Uffd uffd(ctx, {.features = USERFAULT_FEATURE_WP_ASYNC});
+  EXPECT_EQ(uffd.register_range(map.range(0, 2), kWp).result, 0);
+  fill_pattern(map.alias(1), map.page_size(), 3);
+  userfault_scan scan{};
+  scan.size = sizeof scan;
+  scan.start = map.all().start;
+  scan.end = scan.start + 2 * map.page_size();
+  scan.category_mask = USERFAULT_PAGE_IS_PRESENT;
+  std::array<userfault_page_region, 2> regions{};
+  scan.vec = reinterpret_cast<std::uintptr_t>(regions.data());
+  scan.vec_len = regions.size();
+  EXPECT_EQ(userfault_pagemap_scan(&scan), 0);
+  EXPECT_EQ(touch_read(map.page(1)).value, pattern_word(3, 0));
+  EXPECT_EQ(userfault_pagemap_scan(&scan), 1);
+  EXPECT_EQ(regions[0].start, map.range(1, 1).start);
+  scan.flags = USERFAULT_SCAN_CHECK_WPASYNC;
+  scan.end += map.page_size();
+  EXPECT_EQ(userfault_pagemap_scan(&scan), -1);
+  EXPECT_EQ(errno, EPERM);
+}
+
 }  // namespace
 }  // namespace userfault::conformance

@@ -49,7 +49,7 @@ std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) n
   {
     SignalsBlocked blocked;
     Locked locked(space.lock);
-    if (space.split(start) < 0 || space.split(end) < 0) return -ENOMEM;
+    if (const long cut = cut_at(start, end); cut < 0) return cut;
     prepare_unmap(events, start, end);
     result = change();
     if (result >= 0 || result < -4095) space.erase(start, end);
@@ -62,8 +62,8 @@ std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) n
 
 // Missing again: closed where it is tracked, and without write protection.
 long forget_content(const Area& area, Run run, bool keep_protection) noexcept {
-  const bool tracked = area.instance != nullptr &&
-                       (area.modes & (USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR)) != 0;
+  const bool tracked =
+      area.instance != nullptr && (area.modes & (USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR)) != 0;
   if (tracked) {
     if (const long result = close_run(area, run); result < 0) return result;
   } else if (!keep_protection) {
@@ -84,10 +84,11 @@ long punch_object(const Extent& extent, Run run) noexcept {
 }
 
 // What punching a hole into an object does to a mapping of it: all goes but poison, which is the
-// mapping's own (zap_pte_range leaves its marker).
+// mapping's own (zap_pte_range leaves its marker; __unmap_hugepage_range does not).
 long forget_hole(const Area& area, Run run, bool keep_protection) noexcept {
   const auto poisoned = [&](std::size_t index) {
-    return (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kPoisoned;
+    return !area.extent->huge() &&
+           (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kPoisoned;
   };
   const std::size_t end = run.first + run.count;
   for (std::size_t i = run.first; i < end; ++i) {
@@ -121,7 +122,30 @@ void forget_siblings(const Area& area, Run run) noexcept {
 
 // madvise_remove() looks at this before it raises an event. That a shared mapping must be one that
 // could be written, whatever its protection is now (vma_is_shared_maywrite), every registered one is.
-long refuses_remove(const Area& area) noexcept { return area.extent->shared() ? 0 : -EINVAL; }
+// Private huge pages are of a file that is not shared.
+long refuses_remove(const Area& area) noexcept {
+  if (area.extent->shared()) return 0;
+  return area.extent->huge() ? -EACCES : -EINVAL;
+}
+
+// A part of a huge page is zeroed and stays (hugetlbfs_punch_hole).
+long remove_huge(const Area& area, std::uintptr_t start, std::uintptr_t end) noexcept {
+  const Extent& extent = *area.extent;
+  const std::uintptr_t mask = extent.page_size() - 1;
+  const std::uintptr_t first = (start + mask) & ~mask;
+  const std::uintptr_t last = end & ~mask;
+  if (first < last) {
+    const Run run{area.page_at(first), (last - first) >> extent.page_shift};
+    if (const long result = forget_hole(area, run, false); result < 0) return result;
+    forget_siblings(area, run);
+  }
+  constexpr int kPunch = 1 | 2;
+  const std::uintptr_t skipped = start - area.start;
+  const long bytes = static_cast<long>(end - start);
+  if (extent.fd >= 0)
+    return sys::fallocate(extent.fd, kPunch, extent.offset_of(area.first) + static_cast<long>(skipped), bytes);
+  return sys::madvise(extent.alias_of(area.first) + skipped, static_cast<std::size_t>(bytes), MADV_REMOVE);
+}
 
 long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int advice) noexcept {
   const Run run{area.page_at(start), (end - start) >> area.extent->page_shift};
@@ -164,8 +188,12 @@ Segment segment_at(std::uintptr_t at, std::uintptr_t end, int advice, Events& ev
        ++next)
     stop = next->end;
   if (stop > end) stop = end;
-  if (drops_pages(advice) && (advice != MADV_REMOVE || refuses_remove(*area) == 0))
-    events.prepare(area->instance, USERFAULT_FEATURE_EVENT_REMOVE, range_event(USERFAULT_EVENT_REMOVE, at, stop));
+  // Of huge pages only whole ones are dropped, and told of; MADV_REMOVE takes parts, too.
+  const std::uintptr_t mask = advice != MADV_REMOVE ? area->extent->page_size() - 1 : 0;
+  const bool drops = (at & mask) == 0 && (stop & ~mask) > at && (advice != MADV_REMOVE || refuses_remove(*area) == 0);
+  if (drops_pages(advice) && drops)
+    events.prepare(area->instance, USERFAULT_FEATURE_EVENT_REMOVE,
+                   range_event(USERFAULT_EVENT_REMOVE, at, stop & ~mask));
   return {.end = stop, .served = true, .converted = area->extent->converted()};
 }
 
@@ -179,9 +207,14 @@ long drop_segment(std::uintptr_t at, std::uintptr_t end, int advice) noexcept {
     std::uintptr_t stop = area != space.end() && area->start < end ? area->start : end;
     if (served) stop = area->end < end ? area->end : end;
     const std::uintptr_t mask = served ? area->extent->page_size() - 1 : 0;
-    if ((at & mask) != 0) return -EINVAL;
-    const long result =
-        served ? drop_pages(*area, at, stop & ~mask, advice) : sys::madvise(at, stop - at, advice);
+    // The rest of a huge page stays (madvise_dontneed_free_valid_vma).
+    const std::uintptr_t whole = stop & ~mask;
+    long result = 0;
+    if (!served) result = sys::madvise(at, stop - at, advice);
+    else if (advice == MADV_REMOVE && area->extent->huge())
+      result = refuses_remove(*area) < 0 ? refuses_remove(*area) : remove_huge(*area, at, stop);
+    else if ((at & mask) != 0) result = -EINVAL;
+    else if (whole > at) result = drop_pages(*area, at, whole, advice);
     if (result < 0) return result;
     at = stop;
   }
@@ -210,7 +243,7 @@ void bring_pages(std::uintptr_t start, std::uintptr_t end, int advice) noexcept 
 long note_fork_advice(std::uintptr_t start, std::uintptr_t end, bool dont_fork) noexcept {
   SignalsBlocked blocked;
   Locked locked(space.lock);
-  if (space.split(start) < 0 || space.split(end) < 0) return -ENOMEM;
+  if (const long cut = cut_at(start, end); cut < 0) return cut;
   for (Area* area = space.lower(start); area != space.end() && area->start < end; ++area) area->dont_fork = dont_fork;
   return 0;
 }
@@ -224,8 +257,7 @@ int munmap(std::uintptr_t start, std::size_t length) noexcept {
   return static_cast<int>(replace(start, end, [&] { return sys::munmap(start, length); }));
 }
 
-std::intptr_t mmap(std::uintptr_t start, std::size_t length, int protection, int flags, int fd,
-                   off_t offset) noexcept {
+std::intptr_t mmap(std::uintptr_t start, std::size_t length, int protection, int flags, int fd, off_t offset) noexcept {
   const auto call = [&] { return sys::mmap(start, length, protection, flags, fd, offset); };
   const std::uintptr_t end = start + round_up(length);
   if ((flags & MAP_FIXED) == 0 || !sensible(start, length) || !touches_areas_locking(start, end)) return call();
@@ -256,10 +288,8 @@ int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
     if (segment.served && result == 0 && (advice == MADV_DONTFORK || advice == MADV_DOFORK))
       result = note_fork_advice(at, segment.end, advice == MADV_DONTFORK);
     // A hole is told of in the end and keeps nothing from being done (madvise(2), ENOMEM).
-    if (result == -ENOMEM && !segment.served)
-      unmapped = -ENOMEM;
-    else if (result < 0)
-      return static_cast<int>(result);
+    if (result == -ENOMEM && !segment.served) unmapped = -ENOMEM;
+    else if (result < 0) return static_cast<int>(result);
     at = segment.end;
   }
   return unmapped;
@@ -283,15 +313,20 @@ long protect_area(Area& area, int protection) noexcept {
                                         narrow ? protection & ~PROT_WRITE : protection);
       if (result < 0) return result;
       for (std::size_t k = i; k < last; ++k) {
-        if (narrow)
-          area.state(k).fetch_or(page::kReadOnly);
-        else
-          area.state(k).fetch_and(static_cast<std::uint8_t>(~page::kReadOnly));
+        if (narrow) area.state(k).fetch_or(page::kReadOnly);
+        else area.state(k).fetch_and(static_cast<std::uint8_t>(~page::kReadOnly));
       }
     }
     i = last;
   }
   return 0;
+}
+
+// [start, end) is of one area. What is permitted already needs no cut, which huge pages may refuse.
+long protect_part(std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
+  if (space.find(start)->protection == protection) return 0;
+  if (const long cut = cut_at(start, end); cut < 0) return cut;
+  return protect_area(*space.find(start), protection);
 }
 
 }  // namespace
@@ -304,12 +339,12 @@ int mprotect(std::uintptr_t start, std::size_t length, int protection) noexcept 
   SignalsBlocked blocked;
   Locked locked(space.lock);
   note_transition(start, end);
-  if (space.split(start) < 0 || space.split(end) < 0) return -ENOMEM;
   for (std::uintptr_t at = start; at < end;) {
-    Area* area = space.lower(at);
+    const Area* area = space.lower(at);
     const bool served = area != space.end() && area->start <= at;
-    const std::uintptr_t stop = served ? area->end : area != space.end() && area->start < end ? area->start : end;
-    const long result = served ? protect_area(*area, protection) : sys::mprotect(at, stop - at, protection);
+    std::uintptr_t stop = served ? area->end : area != space.end() && area->start < end ? area->start : end;
+    if (stop > end) stop = end;
+    const long result = served ? protect_part(at, stop, protection) : sys::mprotect(at, stop - at, protection);
     if (result < 0) return static_cast<int>(result);
     at = stop;
   }

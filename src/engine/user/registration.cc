@@ -93,7 +93,8 @@ Survey survey(const Instance& instance, std::uintptr_t start, std::uintptr_t end
     if (!can_serve(piece.backing, modes, wp_async)) return {.error = -EINVAL};
     if (piece.area == nullptr && !may_be_written(piece.mapping)) return {.error = -EPERM};
     const std::uintptr_t mask = piece.backing.page_size - 1;
-    if (((piece.start | piece.end) & mask) != 0) return {.error = -EINVAL};
+    // UNREGISTER asks where the range begins alone; the end matters where there is something to cut.
+    if (((piece.start | (modes != 0 ? piece.end : 0)) & mask) != 0) return {.error = -EINVAL};
     if (piece.area != nullptr && piece.area->instance != nullptr && piece.area->instance != &instance)
       return {.error = -EBUSY};
     result.error = 0;
@@ -223,6 +224,17 @@ long release_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
   return 0;
 }
 
+namespace {
+
+// What nobody is registered with is released as a whole, which changes nothing; to cut it a huge page
+// might refuse.
+long cut_registered(std::uintptr_t address) noexcept {
+  const Area* area = space.find(address);
+  return area == nullptr || area->instance == nullptr ? 0 : space.split(address);
+}
+
+}  // namespace
+
 long unregister_range(Instance& instance, std::uintptr_t start, std::size_t length) noexcept {
   SignalsBlocked blocked;
   Locked locked(space.lock);
@@ -230,8 +242,8 @@ long unregister_range(Instance& instance, std::uintptr_t start, std::size_t leng
   const Survey found = survey(instance, start, end, 0);
   // Linux since 6.14: another descriptor's range is EINVAL here (real-kernel row 6).
   if (found.error < 0) return -EINVAL;
-  if (const long result = space.split(start); result < 0) return result;
-  if (const long result = space.split(end); result < 0) return result;
+  if (const long result = cut_registered(start); result < 0) return result;
+  if (const long result = cut_registered(end); result < 0) return result;
   // Only who waits in memory that is registered still: a page that was moved away or unmapped under a
   // thread is no business of this call. Those who wake wait for the table's lock.
   for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)

@@ -57,8 +57,7 @@ long move_mappings(const Move& move) noexcept {
     Mapping mapping;
     if (find_mapping(at, &mapping) < 0 || mapping.start > at) return -EFAULT;
     const std::uintptr_t stop = mapping.end < end ? mapping.end : end;
-    const long moved =
-        sys::mremap(at, stop - at, stop - at, MREMAP_MAYMOVE | MREMAP_FIXED, move.to + (at - move.from));
+    const long moved = sys::mremap(at, stop - at, stop - at, MREMAP_MAYMOVE | MREMAP_FIXED, move.to + (at - move.from));
     if (failed(moved)) return moved;
     at = stop;
   }
@@ -98,11 +97,10 @@ long make_fresh(const Area& like, std::uintptr_t start, std::uintptr_t end) noex
 long make_shared(const Area& like, std::uintptr_t start, std::uintptr_t end, long offset) noexcept {
   const Extent& extent = *like.extent;
   // Where we have no descriptor the alias can be duplicated, as far as it reaches.
-  const long mapped =
-      extent.fd >= 0
-          ? sys::mmap(start, end - start, like.protection, MAP_SHARED | MAP_FIXED, extent.fd, offset)
-          : sys::mremap(extent.alias + static_cast<std::uintptr_t>(offset - extent.fd_offset), 0, end - start,
-                        MREMAP_MAYMOVE | MREMAP_FIXED, start);
+  const long mapped = extent.fd >= 0
+                          ? sys::mmap(start, end - start, like.protection, MAP_SHARED | MAP_FIXED, extent.fd, offset)
+                          : sys::mremap(extent.alias + static_cast<std::uintptr_t>(offset - extent.fd_offset), 0,
+                                        end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
   if (failed(mapped)) return mapped;
   if (extent.fd < 0) static_cast<void>(sys::mprotect(start, end - start, like.protection));
   const Mapping mapping{.start = start,
@@ -187,10 +185,12 @@ long check_form(const Move& move, int flags) noexcept {
 std::intptr_t move_locked(Move& move, Events& events) noexcept {
   Locked locked(space.lock);
   if (!is_one_mapping(move.from, move.from + move.old_length)) return -EFAULT;
+  // Huge pages cannot be left behind (VM_DONTEXPAND in the kernel's check).
+  if (move.keep_source && space.find(move.from)->extent->huge()) return -EINVAL;
   note_transition(move.from, move.from + move.old_length);
-  if (space.split(move.from) < 0 || space.split(move.from + move.old_length) < 0) return -ENOMEM;
+  if (const long cut = cut_at(move.from, move.from + move.old_length); cut < 0) return cut;
   if (move.to != 0) {
-    if (space.split(move.to) < 0 || space.split(move.to + move.new_length) < 0) return -ENOMEM;
+    if (const long cut = cut_at(move.to, move.to + move.new_length); cut < 0) return cut;
     prepare_unmap(events, move.to, move.to + move.new_length);
   }
   const long target = reserve_target(move);
@@ -209,7 +209,7 @@ class Overlay {
 
   [[nodiscard]] std::intptr_t carry_out(int flags, Events& events) noexcept {
     Locked locked(space.lock);
-    if (space.split(move_.to) < 0 || space.split(move_.to + move_.new_length) < 0) return -ENOMEM;
+    if (const long cut = cut_at(move_.to, move_.to + move_.new_length); cut < 0) return cut;
     if (const long result = find_parts(); result < 0) return result;
     const std::intptr_t result = sys::mremap(move_.from, move_.old_length, move_.new_length, flags, move_.to);
     const long forgot = failed(result) ? forget_what_is_gone(events) : forget_parts(events);
@@ -232,14 +232,14 @@ class Overlay {
          at = mapping.end) {
       if (count_ == kMostParts) return -ENOMEM;
       const std::uintptr_t start = mapping.start > at ? mapping.start : at;
-      parts_[count_++] = {start - move_.from + move_.to, mapping.end < end ? mapping.end - move_.from + move_.to
-                                                                           : move_.to + move_.new_length};
+      parts_[count_++] = {start - move_.from + move_.to,
+                          mapping.end < end ? mapping.end - move_.from + move_.to : move_.to + move_.new_length};
     }
     return 0;
   }
 
   long forget(Part part, Events& events) noexcept {
-    if (space.split(part.start) < 0 || space.split(part.end) < 0) return -ENOMEM;
+    if (const long cut = cut_at(part.start, part.end); cut < 0) return cut;
     prepare_unmap(events, part.start, part.end);
     space.erase(part.start, part.end);
     return 0;
@@ -305,14 +305,21 @@ bool grow_in_place(const Move& move) noexcept {
   const std::size_t more = move.new_length - move.old_length;
   const Area* next = space.lower(seam);
   if (next != space.end() && next->start < seam + more) return false;
-  const long free = sys::mmap(seam, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-                              -1, 0);
+  const long free =
+      sys::mmap(seam, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
   if (failed(free)) return false;
   Move in_place = move;
   in_place.to = move.from;
   if (extend(in_place) >= 0) return true;
   sys::munmap(seam, more);
   return false;
+}
+
+std::uintptr_t page_size_at(std::uintptr_t address) noexcept {
+  SignalsBlocked blocked;
+  LockedShared locked(space.lock);
+  const Area* area = space.find(address);
+  return area != nullptr ? area->extent->page_size() : kPage;
 }
 
 std::intptr_t remap_served(Move move, int flags) noexcept {
@@ -351,6 +358,11 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
   if (move.new_length == 0 || (!from_served && !over_served))
     return sys::mremap(from, old_length, new_length, flags, to);
   if ((from & (kPage - 1)) != 0) return -EINVAL;
+  // Of huge pages lengths are rounded up, and addresses have to fit.
+  const std::uintptr_t mask = page_size_at(from) - 1;
+  move.old_length = (move.old_length + mask) & ~mask;
+  move.new_length = (move.new_length + mask) & ~mask;
+  if (((from | move.to) & mask) != 0) return -EINVAL;
   if (const long bad = check_form(move, flags); bad < 0) return bad;
   if (!from_served) return move_over_served(move, flags);
   return remap_served(move, flags);

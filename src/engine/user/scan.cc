@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/user/sigsafe/fill.h"
+#include "engine/user/sigsafe/maps.h"
 
 namespace userfault::engine::user {
 namespace {
@@ -74,24 +75,36 @@ long protect_again(const Area& area, std::size_t index) noexcept {
   return 0;
 }
 
+bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
+  Mapping mapping;
+  return start < end && find_mapping(start, &mapping) == 0 && mapping.start < end;
+}
+
 long walk(userfault_scan& request) noexcept {
   Output output(request);
+  const std::uintptr_t end = (request.end + 4095) & ~std::uintptr_t{4095};
+  const bool check = (request.flags & USERFAULT_SCAN_CHECK_WPASYNC) != 0;
   std::uintptr_t at = request.start;
-  while (at < request.end) {
+  while (at < end) {
     const Area* area = space.lower(at);
-    if (area == space.end() || area->start >= request.end) {
-      at = request.end;
-      break;
-    }
-    if (area->start > at) at = area->start;
+    const std::uintptr_t found = area == space.end() || area->start > end ? end : area->start;
+    // Memory that nobody serves has nothing to tell.
+    if (check && has_mapping(at, found)) return -EPERM;
+    if (found > at) at = found;
+    if (at == end) break;
     const std::size_t index = area->page_at(at);
-    const std::uintptr_t next = at + area->extent->page_size();
+    // Of a huge page the range may have a part.
+    const std::uintptr_t page_end = area->address_of(index) + area->extent->page_size();
+    const std::uintptr_t next = page_end < end ? page_end : end;
     const std::uint64_t categories = categories_of(*area, index);
     const bool allowed = (categories & USERFAULT_PAGE_IS_WPALLOWED) != 0;
-    if (!allowed && (request.flags & USERFAULT_SCAN_CHECK_WPASYNC) != 0) return -EPERM;
+    if (!allowed && check) return -EPERM;
     if (matches(request, categories)) {
+      // A part of a huge page cannot be protected, and is not told of (pagemap_scan_hugetlb_entry).
+      const bool protect = allowed && (request.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
+      if (protect && next - at != area->extent->page_size()) break;
       if (!output.add(at, next, categories)) break;
-      if (allowed && (request.flags & USERFAULT_SCAN_WP_MATCHING) != 0) {
+      if (protect) {
         if (const long result = protect_again(*area, index); result < 0) return result;
       }
     }

@@ -313,6 +313,7 @@ namespace {
 long fill_steps(Instance& instance, const FillRequest& request, SignalMask program) noexcept {
   std::size_t done = 0;
   bool brought = false;
+  bool huge = false;
   while (done < request.length) {
     Step step;
     {
@@ -324,6 +325,7 @@ long fill_steps(Instance& instance, const FillRequest& request, SignalMask progr
       const Area* area = space.find(request.start + done);
       if (area == nullptr || area->instance == nullptr) return done > 0 ? static_cast<long>(done) : -ENOENT;
       if (const long bad = refusal(*area, request); bad < 0) return done > 0 ? static_cast<long>(done) : bad;
+      huge = area->extent->huge();
       std::size_t bytes = request.length - done;
       if (bytes > area->end - (request.start + done)) bytes = area->end - (request.start + done);
       if (bytes > kStepBytes && !area->extent->huge()) bytes = kStepBytes;
@@ -333,8 +335,9 @@ long fill_steps(Instance& instance, const FillRequest& request, SignalMask progr
     }
     done += step.bytes;
     if (step.bytes > 0) brought = false;
-    // The kernel reads the source before it looks whether the page is there (mfill_atomic_pte_copy).
-    if (step.error == -EEXIST && request.fill == Fill::kCopy && !bring_source(request, done, program))
+    // The kernel reads the source before it looks whether the page is there (mfill_atomic_pte_copy), but
+    // for a huge page (mfill_atomic_hugetlb).
+    if (step.error == -EEXIST && !huge && request.fill == Fill::kCopy && !bring_source(request, done, program))
       step.error = -EFAULT;
     if (step.error == -EFAULT && !brought && bring_source(request, done, program)) {
       brought = true;

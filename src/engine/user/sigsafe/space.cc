@@ -71,6 +71,7 @@ long Space::insert(const Area& area) noexcept {
 long Space::split(std::uintptr_t address) noexcept {
   Area* area = find(address);
   if (area == nullptr || area->start == address) return 0;
+  if ((address & (area->extent->page_size() - 1)) != 0) return -EINVAL;  // hugetlb_vm_op_split
   Area upper = *area;
   upper.first = area->page_at(address);
   upper.start = address;

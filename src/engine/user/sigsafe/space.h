@@ -117,7 +117,7 @@ class Space {
 
   // Under the exclusive lock. -ENOMEM when the table is full or cannot be had.
   [[nodiscard]] long insert(const Area& area) noexcept;
-  // Cuts the areas at `address`, so that one begins there.
+  // Cuts the areas at `address`, so that one begins there. -EINVAL inside a huge page, -ENOMEM.
   [[nodiscard]] long split(std::uintptr_t address) noexcept;
   // Forgets [start, end), which must fall on area borders (split first).
   void erase(std::uintptr_t start, std::uintptr_t end) noexcept;
@@ -129,6 +129,12 @@ class Space {
 };
 
 extern Space space;
+
+// Cuts at both ends of a range. Under the exclusive lock; the errors of Space::split.
+[[nodiscard]] inline long cut_at(std::uintptr_t start, std::uintptr_t end) noexcept {
+  const long result = space.split(start);
+  return result < 0 ? result : space.split(end);
+}
 
 // Whoever opens or closes a busy page and settles it holds this around both, so that a change of
 // protection never sees a state that does not fit the mapping. Where nothing can be protected it
