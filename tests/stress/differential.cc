@@ -18,9 +18,13 @@ namespace {
 
 using namespace userfault::stress;
 
+volatile std::uint64_t running = 0;  // its seed
+
 void on_alarm(int) {
-  constexpr char kText[] = "FAILED: nothing happened for two minutes: a thread hangs\n";
-  static_cast<void>(!::write(STDOUT_FILENO, kText, sizeof kText - 1));
+  char text[120];
+  const int length = std::snprintf(
+      text, sizeof text, "FAILED: nothing happened for two minutes: a thread hangs, --seed %" PRIu64 "\n", running);
+  static_cast<void>(!::write(STDOUT_FILENO, text, static_cast<std::size_t>(length)));
   std::abort();
 }
 
@@ -53,7 +57,8 @@ int main(int argc, char** argv) {
   Differential both;
   std::uint64_t differ = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
-    Choices choices(seed + i);
+    running = seed + i;
+    Choices choices(running);
     const Sequence sequence = make_sequence(choices);
     const auto difference = both.run(sequence);
     if (!difference) continue;
@@ -61,6 +66,8 @@ int main(int argc, char** argv) {
     report(both, sequence, *difference, seed + i);
     if (!keep_going) break;
   }
+  if (both.left_out() != 0)
+    std::printf("%zu sequences on huge pages were left out: too few of them are free\n", both.left_out());
   std::printf("%" PRIu64 " sequences differ\n", differ);
   std::fflush(stdout);
   // Threads of a world may be left waiting after a failure.

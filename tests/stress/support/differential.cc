@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/differential.h"
 
+#include <fcntl.h>
+
 #include <cstring>
+#include <fstream>
 #include <span>
 
 #include "support/known.h"
@@ -13,10 +16,30 @@ namespace {
 constexpr std::uintptr_t kKernelBase = 0x200000000000;
 constexpr std::uintptr_t kUserBase = 0x300000000000;
 
+// What one sequence takes at the most: both arenas, the user engine's copies, and a child's.
+constexpr std::size_t kHugePages = 80;
+
+bool has_huge_pages() {
+  std::size_t free = 0;
+  std::ifstream("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages") >> free;
+  return free >= kHugePages;
+}
+
+bool may_ask_for_fork_events() {
+  const int fd = userfault_open(USERFAULT_ENGINE_KERNEL, O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool may = userfault_ioctl_api(fd, USERFAULT_FEATURE_EVENT_FORK, nullptr, nullptr) == 0;
+  userfault_close(fd);
+  return may;
+}
+
 }  // namespace
 
 Differential::Differential()
-    : kernel_(USERFAULT_ENGINE_KERNEL, kKernelBase), user_(USERFAULT_ENGINE_USER, kUserBase) {}
+    : kernel_(USERFAULT_ENGINE_KERNEL, kKernelBase),
+      user_(USERFAULT_ENGINE_USER, kUserBase),
+      forking_(kernel_, user_),
+      fork_events_(may_ask_for_fork_events()) {}
 
 std::optional<Difference> Differential::finish() {
   static_cast<void>(kernel_.end());
@@ -24,24 +47,44 @@ std::optional<Difference> Differential::finish() {
   return std::nullopt;
 }
 
-std::optional<Difference> Differential::run(const Sequence& sequence) {
+void Differential::begin(const Sequence& sequence) {
   progress();
-  const int kernel = kernel_.begin(sequence.features);
-  if (kernel != 0) skip("the kernel refuses userfaultfd with features %llx: %s",
-                        static_cast<unsigned long long>(sequence.features), std::strerror(kernel));
-  const int user = user_.begin(sequence.features);
+  Sequence allowed = sequence;
+  for (std::uint64_t& features : allowed.features)
+    if (!fork_events_) features &= ~std::uint64_t{USERFAULT_FEATURE_EVENT_FORK};
+  const int kernel = kernel_.begin(allowed);
+  if (kernel != 0)
+    skip("the kernel refuses userfaultfd with features %llx or %llx: %s",
+         static_cast<unsigned long long>(allowed.features[0]), static_cast<unsigned long long>(allowed.features[1]),
+         std::strerror(kernel));
+  const int user = user_.begin(allowed);
   if (user != 0) fail("the user engine does not open: %s", std::strerror(user));
+}
+
+std::optional<Difference> Differential::run(const Sequence& sequence) {
+  if (sequence.huge && !has_huge_pages()) {
+    ++left_out_;
+    return std::nullopt;
+  }
+  begin(sequence);
   std::optional<Difference> difference;
   std::size_t step = 0;
   for (; step < sequence.operations.size() && !difference; ++step) {
-    const Outcome a = kernel_.perform(sequence.operations[step]);
-    const Outcome b = user_.perform(sequence.operations[step]);
-    if (a != b) difference = {step, to_string(a), to_string(b)};
-    if (is_known(kernel_, std::span(sequence.operations).first(step + 1), a, b)) return finish();
+    const Operation& operation = sequence.operations[step];
+    Forking::Outcomes both;
+    if (operation.kind == Kind::kFork) both = forking_.perform(operation);
+    else both = {kernel_.perform(operation), user_.perform(operation)};
+    if (both.kernel != both.user) difference = {step, to_string(both.kernel), to_string(both.user)};
+    if (is_known(kernel_, std::span(sequence.operations).first(step + 1), both.kernel, both.user)) return finish();
   }
   const Outcome a = kernel_.end();
   const Outcome b = user_.end();
-  if (!difference && a != b) difference = {step, to_string(a), to_string(b)};
+  if (!difference && !kernel_.spun() && a != b) difference = {step, to_string(a), to_string(b)};
+  // Somebody else took them meanwhile: then a fault is SIGBUS, sooner for one than for the other.
+  if (difference && sequence.huge && !has_huge_pages()) {
+    ++left_out_;
+    return std::nullopt;
+  }
   return difference;
 }
 
@@ -62,7 +105,7 @@ Sequence Differential::shrink(Sequence sequence) {
 std::string to_string(const Sequence& sequence, const Difference& difference) {
   std::string text = to_string(sequence);
   text += difference.step < sequence.operations.size()
-              ? "in " + to_string(sequence.operations[difference.step]) + "\n"
+              ? "in " + to_string(sequence.operations[difference.step], arena_of(sequence.huge)) + "\n"
               : "in the memory at the end\n";
   return text + "  kernel: " + difference.kernel + "\n  user:   " + difference.user + "\n";
 }

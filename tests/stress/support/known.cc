@@ -50,24 +50,25 @@ bool kept_apart(std::uintptr_t start, std::size_t length) {
   return false;
 }
 
-bool is_shared(const Operation& operation) {
-  const std::size_t page = operation.start / kPage;
-  return page >= kSharedRegion.first && page < kPlainRegion.first;
+bool is_shared(const Arena& arena, const Operation& operation) {
+  const std::size_t page = operation.start / arena.page;
+  return page >= arena.shared.first && page < arena.plain.first;
 }
 
 // CONT-02, POIS-02: which pages of an open mapping the page table holds. Either the object has the
 // page and this mapping has not touched it, or it has, because the kernel maps the neighbours of a
 // page that is read (fault-around); what was touched by name is no excuse.
-bool depends_on_the_page_table(std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
+bool depends_on_the_page_table(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
+                               const Outcome& user) {
   const Operation& operation = done.back();
   if (operation.kind != Kind::kContinue && operation.kind != Kind::kPoison) return false;
-  if (!is_shared(operation) || kernel == user) return false;
+  if (!is_shared(arena, operation) || kernel == user) return false;
   if (user.error == EEXIST || user.error == EAGAIN) return true;
   if (kernel.error != EEXIST && kernel.error != EAGAIN) return false;
-  const std::size_t page = operation.start / kPage + (kernel.output > 0 ? kernel.output / kPage : 0);
-  return std::ranges::none_of(done.first(done.size() - 1), [page](const Operation& earlier) {
+  const std::size_t page = operation.start / arena.page + (kernel.output > 0 ? kernel.output / arena.page : 0);
+  return std::ranges::none_of(done.first(done.size() - 1), [&](const Operation& earlier) {
     const bool touches = earlier.kind == Kind::kRead || earlier.kind == Kind::kWrite;
-    return touches && earlier.start / kPage == page;
+    return touches && earlier.start / arena.page == page;
   });
 }
 
@@ -79,14 +80,54 @@ bool wakes_more(const Operation& operation, const Outcome& kernel, const Outcome
   return false;
 }
 
+// POIS-01: a child has the poison of shared memory.
+bool poisons_child(const Arena& arena, const Operation& operation, const Outcome& kernel, Outcome user) {
+  if (operation.kind != Kind::kFork || kernel.extra.size() != user.extra.size()) return false;
+  for (std::size_t page = arena.shared.first; page < arena.plain.first; ++page)
+    if (user.extra[page] == kSigbusDigest) user.extra[page] = kernel.extra[page];
+  return kernel == user;
+}
+
+// MOVE-01: a page that a child had cannot be moved until it is written, also when the child is gone.
+bool was_forked(std::span<const Operation> done, const Outcome& kernel) {
+  if (done.back().kind != Kind::kMove || (kernel.error != EBUSY && kernel.error != EAGAIN)) return false;
+  return std::ranges::any_of(done, [](const Operation& earlier) { return earlier.kind == Kind::kFork; });
+}
+
+// REAL-54: minor faults of what was registered before.
+bool differs_in_minor(std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
+  const Operation& operation = done.back();
+  if (operation.kind != Kind::kRead && operation.kind != Kind::kWrite) return false;
+  const auto is_minor = [](const Message& message) { return (message.flags & USERFAULT_PAGEFAULT_FLAG_MINOR) != 0; };
+  const bool by_kernel = std::ranges::any_of(kernel.messages, is_minor);
+  if (by_kernel == std::ranges::any_of(user.messages, is_minor)) return false;
+  return std::ranges::any_of(done, [&](const Operation& earlier) {
+    if (by_kernel) {
+      return earlier.kind == Kind::kRegister && (earlier.mode & USERFAULT_REGISTER_MODE_MINOR) == 0 &&
+             operation.start - earlier.start < earlier.length;
+    }
+    return earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister;
+  });
+}
+
+// FEAT-01: of private memory in which nothing was written a child has no zero pages.
+bool lacks_zero_page(const Arena& arena, const Operation& operation, const Outcome& kernel, const Outcome& user) {
+  const std::size_t page = operation.start / arena.page;
+  return operation.kind == Kind::kFork && kernel.error == 0 && user.error == EEXIST && page < arena.shared.first;
+}
+
 }  // namespace
 
 bool is_known(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
   const Operation& operation = done.back();
   // REAL-42: how much a refused move has moved. REAL-24: moving what was registered with a neighbour.
-  if (operation.kind == Kind::kMremap) return user.error == EFAULT;
-  if (wakes_more(operation, kernel, user) || depends_on_the_page_table(done, kernel, user)) return true;
+  if (operation.kind == Kind::kMremap && (user.error == EFAULT || (kernel.error == EFAULT && user.error == EINVAL)))
+    return true;
+  if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, kernel, user)) return true;
   if (kernel == user) return false;
+  if (poisons_child(world.arena(), operation, kernel, user) || was_forked(done, kernel) ||
+      differs_in_minor(done, kernel, user) || lacks_zero_page(world.arena(), operation, kernel, user))
+    return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||
          (operation.kind == Kind::kMove && kept_apart(world.address_of(operation.source), operation.length));
 }

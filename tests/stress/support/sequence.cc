@@ -18,6 +18,8 @@ constexpr std::uint64_t kFeatureChoices[] = {
     USERFAULT_FEATURE_EVENT_REMOVE | USERFAULT_FEATURE_EVENT_UNMAP,
     USERFAULT_FEATURE_EVENT_REMAP | USERFAULT_FEATURE_WP_UNPOPULATED,
     USERFAULT_FEATURE_WP_ASYNC,
+    USERFAULT_FEATURE_EVENT_FORK,
+    USERFAULT_FEATURE_EVENT_FORK | USERFAULT_FEATURE_WP_UNPOPULATED | USERFAULT_FEATURE_EVENT_REMAP,
 };
 
 constexpr Kind kKindChoices[] = {
@@ -25,7 +27,7 @@ constexpr Kind kKindChoices[] = {
     Kind::kZeropage, Kind::kContinue,   Kind::kPoison,     Kind::kMove,     Kind::kWriteprotect, Kind::kWriteprotect,
     Kind::kWake,     Kind::kRead,       Kind::kRead,       Kind::kRead,     Kind::kWrite,        Kind::kWrite,
     Kind::kWrite,    Kind::kWriteAlias, Kind::kMadvise,    Kind::kMprotect, Kind::kMunmap,       Kind::kMmap,
-    Kind::kMremap,   Kind::kScan,
+    Kind::kMremap,   Kind::kScan,       Kind::kFork,
 };
 
 constexpr int kAdvice[] = {MADV_DONTNEED, MADV_DONTNEED, MADV_DONTNEED, MADV_REMOVE, MADV_REMOVE, MADV_WILLNEED, 77};
@@ -37,16 +39,19 @@ struct Range {
 };
 
 // Mostly some pages of one region, sometimes over its end, sometimes nonsense.
-Range choose_range(Choices& choices, bool whole_often) {
-  const Region& region = kRegions[choices.below(std::size(kRegions))];
-  if (whole_often && choices.chance(50)) return {region.first * kPage, region.count * kPage};
+Range choose_range(Choices& choices, const Arena& arena, bool whole_often) {
+  const Region& region = arena.region(choices.below(kArenaRegions));
+  if (whole_often && choices.chance(50)) return {region.first * arena.page, region.count * arena.page};
   const std::uint64_t first = region.first + choices.below(region.count);
   std::uint64_t count = 1 + choices.below(4);
   if (choices.chance(90) && first + count > region.first + region.count) count = region.first + region.count - first;
-  Range range{first * kPage, count * kPage};
+  Range range{first * arena.page, count * arena.page};
   if (choices.chance(2)) range.start += 8;
   if (choices.chance(2)) range.length -= 1;
   if (choices.chance(1)) range.length = 0;
+  // A part of a huge page.
+  if (arena.page != kPage && choices.chance(5)) range.start += kPage;
+  if (arena.page != kPage && choices.chance(5)) range.length = kPage;
   return range;
 }
 
@@ -60,7 +65,7 @@ std::uint64_t choose_register_mode(Choices& choices) {
   return kModes[choices.below(choices.chance(95) ? 9 : std::size(kModes))];
 }
 
-void choose_details(Choices& choices, Operation& operation) {
+void choose_details(Choices& choices, const Arena& arena, Operation& operation) {
   switch (operation.kind) {
     case Kind::kRegister: operation.mode = choose_register_mode(choices); break;
     case Kind::kCopy:
@@ -73,8 +78,8 @@ void choose_details(Choices& choices, Operation& operation) {
     case Kind::kPoison: operation.mode = choose_mode(choices, 1); break;
     case Kind::kMove:
       operation.mode = choose_mode(choices, 3);
-      operation.source = (kPlainRegion.first + choices.below(6)) * kPage;
-      if (choices.chance(20)) operation.source = choose_range(choices, false).start;
+      operation.source = (arena.plain.first + choices.below(arena.plain.count)) * arena.page;
+      if (choices.chance(20)) operation.source = choose_range(choices, arena, false).start;
       break;
     case Kind::kRead:
     case Kind::kWrite:
@@ -84,7 +89,7 @@ void choose_details(Choices& choices, Operation& operation) {
       operation.start &= ~std::uint64_t{7};
       break;
     case Kind::kWriteAlias:
-      operation.start = kMemfdRegion.first * kPage + choices.below(kMemfdRegion.count) * kPage;
+      operation.start = (arena.memfd.first + choices.below(arena.memfd.count)) * arena.page;
       break;
     case Kind::kMadvise: operation.mode = static_cast<std::uint64_t>(kAdvice[choices.below(std::size(kAdvice))]); break;
     case Kind::kMprotect:
@@ -92,17 +97,24 @@ void choose_details(Choices& choices, Operation& operation) {
       operation.mode = static_cast<std::uint64_t>(kProtections[choices.below(std::size(kProtections))]);
       break;
     case Kind::kMremap:
-      operation.source = (kScratchPage + choices.below(16)) * kPage;
+      operation.source = (arena.scratch.first + choices.below(arena.scratch.count)) * arena.page;
       operation.mode = choices.chance(85) ? 0 : MREMAP_DONTUNMAP;
+      break;
+    case Kind::kScan: operation.mode = choices.below(4); break;  // WP_MATCHING, CHECK_WPASYNC
+    case Kind::kFork:
+      // Rarer than the rest: it costs more than all of the others together.
+      if (choices.chance(70)) operation.kind = Kind::kReopen;
+      operation.start = operation.start / arena.page * arena.page;
       break;
     default: break;
   }
 }
 
 const char* name_of(Kind kind) {
-  constexpr const char* kNames[] = {"REGISTER", "UNREGISTER",   "COPY",   "ZEROPAGE", "CONTINUE", "POISON",
-                                    "MOVE",     "WRITEPROTECT", "WAKE",   "read",     "write",    "write-alias",
-                                    "madvise",  "mprotect",     "munmap", "mmap",     "mremap",   "scan"};
+  constexpr const char* kNames[] = {"REGISTER", "UNREGISTER",  "COPY",         "ZEROPAGE", "CONTINUE",
+                                    "POISON",   "MOVE",        "WRITEPROTECT", "WAKE",     "read",
+                                    "write",    "write-alias", "madvise",      "mprotect", "munmap",
+                                    "mmap",     "mremap",      "scan",         "reopen",   "fork"};
   return kNames[static_cast<std::size_t>(kind)];
 }
 
@@ -122,41 +134,51 @@ std::uint64_t Choices::below(std::uint64_t limit) {
 
 Sequence make_sequence(Choices& choices) {
   Sequence sequence;
-  sequence.features = kFeatureChoices[choices.below(std::size(kFeatureChoices))];
+  for (std::uint64_t& features : sequence.features)
+    features = kFeatureChoices[choices.below(std::size(kFeatureChoices))];
+  sequence.huge = choices.chance(4);
+  const Arena& arena = arena_of(sequence.huge);
   const std::uint64_t count = 4 + choices.below(20);
   for (std::uint64_t i = 0; i < count && !choices.exhausted(); ++i) {
     Operation operation;
     // Nothing happens before something is registered.
     operation.kind = i < 2 ? Kind::kRegister : kKindChoices[choices.below(std::size(kKindChoices))];
-    const Range range = choose_range(choices, operation.kind == Kind::kRegister || operation.kind == Kind::kUnregister);
+    const Range range =
+        choose_range(choices, arena, operation.kind == Kind::kRegister || operation.kind == Kind::kUnregister);
     operation.start = range.start;
     operation.length = range.length;
     operation.tag = i + 1;
-    choose_details(choices, operation);
+    operation.descriptor = choices.chance(85) ? 0 : 1;
+    choose_details(choices, arena, operation);
     sequence.operations.push_back(operation);
   }
   return sequence;
 }
 
-std::string to_string(const Operation& operation) {
-  char text[160];
-  const auto page = static_cast<double>(operation.start) / static_cast<double>(kPage);
-  const char* region = "?";
-  for (const Region& candidate : kRegions)
-    if (operation.start / kPage >= candidate.first && operation.start / kPage < candidate.first + candidate.count)
-      region = candidate.name;
-  std::snprintf(text, sizeof text, "%-12s page %g (%s) + %llu bytes, mode 0x%llx, source 0x%llx, thread %u, tag %llu",
-                name_of(operation.kind), page, region, static_cast<unsigned long long>(operation.length),
+std::string to_string(const Operation& operation, const Arena& arena) {
+  char text[200];
+  const auto page = static_cast<double>(operation.start) / static_cast<double>(arena.page);
+  const char* name = "?";
+  for (std::size_t i = 0; i < kArenaRegions; ++i) {
+    const Region& region = arena.region(i);
+    if (operation.start / arena.page - region.first < region.count) name = region.name;
+  }
+  std::snprintf(text, sizeof text,
+                "%-12s page %g (%s) + %llu bytes, mode 0x%llx, source 0x%llx, thread %u, tag %llu, descriptor %zu",
+                name_of(operation.kind), page, name, static_cast<unsigned long long>(operation.length),
                 static_cast<unsigned long long>(operation.mode), static_cast<unsigned long long>(operation.source),
-                operation.thread, static_cast<unsigned long long>(operation.tag));
+                operation.thread, static_cast<unsigned long long>(operation.tag), operation.descriptor);
   return text;
 }
 
 std::string to_string(const Sequence& sequence) {
-  char text[64];
-  std::snprintf(text, sizeof text, "  features 0x%llx\n", static_cast<unsigned long long>(sequence.features));
+  char text[100];
+  std::snprintf(text, sizeof text, "  features 0x%llx and 0x%llx, pages of %zu KiB\n",
+                static_cast<unsigned long long>(sequence.features[0]),
+                static_cast<unsigned long long>(sequence.features[1]), arena_of(sequence.huge).page / 1024);
   std::string result = text;
-  for (const Operation& operation : sequence.operations) result += "  " + to_string(operation) + "\n";
+  for (const Operation& operation : sequence.operations)
+    result += "  " + to_string(operation, arena_of(sequence.huge)) + "\n";
   return result;
 }
 

@@ -32,9 +32,29 @@ class Choices {
 };
 
 enum class Kind : std::uint8_t {
-  kRegister, kUnregister, kCopy, kZeropage, kContinue, kPoison, kMove, kWriteprotect, kWake,
-  kRead, kWrite, kWriteAlias, kMadvise, kMprotect, kMunmap, kMmap, kMremap, kScan,
+  kRegister,
+  kUnregister,
+  kCopy,
+  kZeropage,
+  kContinue,
+  kPoison,
+  kMove,
+  kWriteprotect,
+  kWake,
+  kRead,
+  kWrite,
+  kWriteAlias,
+  kMadvise,
+  kMprotect,
+  kMunmap,
+  kMmap,
+  kMremap,
+  kScan,
+  kReopen,
+  kFork,
 };
+
+inline constexpr std::size_t kDescriptors = 2;
 
 // Addresses are bytes from the start of the arena, the same in both worlds.
 struct Operation {
@@ -44,11 +64,13 @@ struct Operation {
   std::uint64_t source = 0;
   std::uint64_t mode = 0;  // of the operation; advice, protection or flags of a layout change
   unsigned thread = 0;     // who makes an access
-  std::uint64_t tag = 0;   // what is written or copied
+  std::size_t descriptor = 0;
+  std::uint64_t tag = 0;  // what is written or copied
 };
 
 struct Sequence {
-  std::uint64_t features = 0;
+  std::uint64_t features[kDescriptors] = {};
+  bool huge = false;  // the arena is of huge pages
   std::vector<Operation> operations;
 };
 
@@ -58,16 +80,29 @@ struct Region {
   std::size_t first;
   std::size_t count;
 };
-inline constexpr Region kPrivateRegion{"private", 0, 12};
-inline constexpr Region kSharedRegion{"shared", 14, 12};
-inline constexpr Region kMemfdRegion{"memfd", 28, 12};
-inline constexpr Region kPlainRegion{"plain", 42, 8};
-inline constexpr Region kRegions[] = {kPrivateRegion, kSharedRegion, kMemfdRegion, kPlainRegion};
-inline constexpr std::size_t kArenaPages = 80;
-inline constexpr std::size_t kScratchPage = 56;
+struct Arena {
+  std::size_t page;  // in bytes
+  Region own;        // private
+  Region shared;
+  Region memfd;
+  Region plain;  // private, every other page written
+  std::size_t pages;
+  Region scratch;  // where mremap goes
+  [[nodiscard]] constexpr const Region& region(std::size_t i) const {
+    return i == 0 ? own : i == 1 ? shared : i == 2 ? memfd : plain;
+  }
+};
+inline constexpr std::size_t kArenaRegions = 4;
+inline constexpr std::size_t kMostArenaPages = 80;
+inline constexpr Arena kSmallArena{kPage, {"private", 0, 12}, {"shared", 14, 12}, {"memfd", 28, 12}, {"plain", 42, 8},
+                                   80,    {"scratch", 56, 16}};
+inline constexpr Arena kHugeArena{std::size_t{2} << 20, {"private", 0, 2}, {"shared", 3, 2},
+                                  {"memfd", 6, 2},      {"plain", 9, 2},   18,
+                                  {"scratch", 12, 3}};
+[[nodiscard]] constexpr const Arena& arena_of(bool huge) { return huge ? kHugeArena : kSmallArena; }
 
 [[nodiscard]] Sequence make_sequence(Choices& choices);
-[[nodiscard]] std::string to_string(const Operation& operation);
+[[nodiscard]] std::string to_string(const Operation& operation, const Arena& arena);
 [[nodiscard]] std::string to_string(const Sequence& sequence);
 
 }  // namespace userfault::stress

@@ -2,6 +2,7 @@
 #include "support/world.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -11,12 +12,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <thread>
 
 namespace userfault::stress {
 namespace {
 
 constexpr std::int64_t kUntouched = 0x5a5a5a5a5a5a5a5a;
-constexpr std::size_t kMostPages = 16;
+constexpr std::size_t kSourceBytes = std::size_t{16} << 20;
 
 thread_local sigjmp_buf access_end;
 thread_local volatile sig_atomic_t accessing = 0;
@@ -39,6 +41,24 @@ int guarded_access(void* address, bool write, std::uint64_t value, std::uint64_t
   return signal;
 }
 
+// What the page holds, word by word; of a huge page the first 4 KiB and the last word, which is all
+// that anybody writes. A signal is content too.
+std::uint64_t guarded_digest(const char* page, std::size_t bytes) {
+  const auto* words = reinterpret_cast<const volatile std::uint64_t*>(page);
+  // Written behind sigsetjmp and not read after siglongjmp.
+  std::uint64_t digest = 0;
+  const int signal = sigsetjmp(access_end, 1);
+  if (signal != 0) {
+    accessing = 0;
+    return kSignalDigest | static_cast<unsigned>(signal);
+  }
+  accessing = 1;
+  for (std::size_t i = 0; i < kWords; ++i) digest = (digest ^ words[i]) * 0x100000001b3;
+  digest ^= words[bytes / sizeof(std::uint64_t) - 1];
+  accessing = 0;
+  return digest >> 4;
+}
+
 }  // namespace
 
 void catch_access_signals() {
@@ -48,93 +68,68 @@ void catch_access_signals() {
   ::sigaction(SIGSEGV, &action, nullptr);
 }
 
-// ---- actors ----
-
-Actor::Actor(bool raises_events) : raises_events_(raises_events), thread_([this] { loop(); }) {
-  while (tid_.load() == 0) std::this_thread::yield();
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid_.load());
-  status_ = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (status_ < 0) fail("%s: %s", path, std::strerror(errno));
-}
-
-Actor::~Actor() {
-  end_.store(true);
-  command_.fetch_add(1);
-  command_.notify_one();
-  thread_.join();
-  ::close(status_);
-}
-
-void Actor::loop() {
-  tid_.store(static_cast<int>(::gettid()));
-  for (std::uint32_t seen = 0;; ++seen) {
-    command_.wait(seen);
-    if (end_.load()) return;
-    work_();
-    done_.store(true);
-  }
-}
-
-void Actor::start(std::function<void()> work) {
-  work_ = std::move(work);
-  done_.store(false);
-  command_.fetch_add(1);
-  command_.notify_one();
-}
-
-bool Actor::comes_to_rest() {
-  for (bool was_running = false;; was_running = true) {
-    if (done_.load()) return !was_running;
-    char text[256];
-    const ssize_t got = ::pread(status_, text, sizeof text - 1, 0);
-    if (got <= 0) fail("reading a thread's stat: %s", std::strerror(errno));
-    text[got] = '\0';
-    const char* state = std::strrchr(text, ')');
-    // 'D' is how the kernel's engine waits for an event to be read (TASK_KILLABLE).
-    if (state != nullptr && (state[2] == 'S' || (state[2] == 'D' && raises_events_))) return !was_running;
-    std::this_thread::yield();
-  }
-}
-
-// ---- the world ----
-
 World::World(userfault_engine engine, std::uintptr_t base)
-    : engine_(engine), base_(base), source_(kMostPages * kPage), changer_(true) {
+    : engine_(engine), base_(base), source_(kSourceBytes), changer_(true) {
   for (auto& actor : toucher_) actor = std::make_unique<Actor>(false);
 }
 
 void World::map_arena() {
-  static_cast<void>(userfault_munmap(at(0), kArenaPages * kPage));
-  if (alias_ != nullptr) ::munmap(alias_, kMemfdRegion.count * kPage);
+  for (const Arena* arena : {&kSmallArena, &kHugeArena})
+    static_cast<void>(userfault_munmap(at(0), arena->pages * arena->page));
+  if (alias_ != nullptr) ::munmap(alias_, alias_bytes_);
   if (memfd_ >= 0) ::close(memfd_);
-  memfd_ = ::memfd_create("userfault-differential", MFD_CLOEXEC);
-  if (memfd_ < 0 || ::ftruncate(memfd_, kMemfdRegion.count * kPage) != 0) fail("memfd: %s", std::strerror(errno));
+  const bool huge = arena_ == &kHugeArena;
+  alias_bytes_ = arena_->memfd.count * arena_->page;
+  memfd_ = ::memfd_create("userfault-differential", MFD_CLOEXEC | (huge ? MFD_HUGETLB : 0U));
+  if (memfd_ < 0 || ::ftruncate(memfd_, static_cast<off_t>(alias_bytes_)) != 0) fail("memfd: %s", std::strerror(errno));
+  // Linux 6.18 never gives back what is reserved for a private huge page that mremap moves out of its
+  // mapping, so nothing is.
   const auto map = [&](const Region& region, int flags, int fd) {
-    if (userfault_mmap(at(region.first * kPage), region.count * kPage, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd,
-                       0) == MAP_FAILED)
+    if (huge && fd < 0) flags |= MAP_HUGETLB;
+    if (huge && (flags & MAP_PRIVATE) != 0) flags |= MAP_NORESERVE;
+    if (userfault_mmap(page_at(region.first), region.count * arena_->page, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
+                       fd, 0) == MAP_FAILED)
       fail("mapping the %s region: %s", region.name, std::strerror(errno));
   };
-  map(kPrivateRegion, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-  map(kSharedRegion, MAP_SHARED | MAP_ANONYMOUS, -1);
-  map(kMemfdRegion, MAP_SHARED, memfd_);
-  map(kPlainRegion, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-  for (std::size_t i = 0; i < kPlainRegion.count; i += 2) make_page(at((kPlainRegion.first + i) * kPage), i, 99);
-  void* alias = ::mmap(nullptr, kMemfdRegion.count * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, memfd_, 0);
+  map(arena_->own, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  map(arena_->shared, MAP_SHARED | MAP_ANONYMOUS, -1);
+  map(arena_->memfd, MAP_SHARED, memfd_);
+  map(arena_->plain, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  for (std::size_t i = 0; i < arena_->plain.count; i += 2) make_page(page_at(arena_->plain.first + i), i, 99);
+  void* alias = ::mmap(nullptr, alias_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, memfd_, 0);
   if (alias == MAP_FAILED) fail("mapping the alias: %s", std::strerror(errno));
   alias_ = static_cast<char*>(alias);
 }
 
-int World::begin(std::uint64_t features) {
+int World::open(std::size_t descriptor) {
+  int& fd = fds_[descriptor];
+  fd = userfault_open(engine_, O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return errno;
+  if (userfault_ioctl_api(fd, features_[descriptor], nullptr, nullptr) == 0) return 0;
+  const int error = errno;
+  userfault_close(fd);
+  fd = -1;
+  return error;
+}
+
+int World::begin(const Sequence& sequence) {
+  arena_ = &arena_of(sequence.huge);
   map_arena();
   access_[0] = access_[1] = {};
-  fd_ = userfault_open(engine_, O_CLOEXEC | O_NONBLOCK);
-  if (fd_ < 0) return errno;
-  if (userfault_ioctl_api(fd_, features, nullptr, nullptr) == 0) return 0;
-  const int error = errno;
-  userfault_close(fd_);
-  fd_ = -1;
+  spun_ = false;
+  int error = 0;
+  for (std::size_t i = 0; i < kDescriptors; ++i) {
+    features_[i] = sequence.features[i];
+    if (error == 0) error = open(i);
+  }
   return error;
+}
+
+// Ends what the descriptor has registered; what waits there goes on.
+void World::reopen(const Operation& operation, Outcome& outcome) {
+  if (userfault_close(fds_[operation.descriptor]) != 0) fail("close: %s", std::strerror(errno));
+  outcome.error = open(operation.descriptor);
+  if (outcome.error != 0) fail("opening again: %s", std::strerror(outcome.error));
 }
 
 void World::set(Outcome& outcome, std::int64_t result) const {
@@ -142,25 +137,38 @@ void World::set(Outcome& outcome, std::int64_t result) const {
   outcome.result = result;
 }
 
+Message World::seen_as(const userfault_msg& message, std::size_t descriptor) {
+  Message seen{.descriptor = descriptor, .event = message.event};
+  if (message.event == USERFAULT_EVENT_PAGEFAULT) {
+    seen.flags = message.arg.pagefault.flags;
+    seen.from = relative(message.arg.pagefault.address);
+    for (int i = 0; i < 2; ++i)
+      if (static_cast<int>(message.arg.pagefault.feat.ptid) == toucher_[i]->tid()) seen.thread = i;
+  } else if (message.event == USERFAULT_EVENT_FORK) {
+    if (children_[descriptor] >= 0) fail("two fork events for one fork");
+    children_[descriptor] = static_cast<int>(message.arg.fork.ufd);
+  } else if (message.event == USERFAULT_EVENT_REMAP) {
+    seen.from = relative(message.arg.remap.from);
+    seen.to = relative(message.arg.remap.to);
+    seen.length = message.arg.remap.len;
+  } else {
+    seen.from = relative(message.arg.remove.start);
+    seen.to = relative(message.arg.remove.end);
+  }
+  return seen;
+}
+
 void World::read_messages(Outcome& outcome) {
   userfault_msg message;
-  while (fd_ >= 0 && userfault_read(fd_, &message, sizeof message) == sizeof message) {
-    Message seen{.event = message.event};
-    if (message.event == USERFAULT_EVENT_PAGEFAULT) {
-      seen.flags = message.arg.pagefault.flags;
-      seen.from = relative(message.arg.pagefault.address);
-      for (int i = 0; i < 2; ++i)
-        if (static_cast<int>(message.arg.pagefault.feat.ptid) == toucher_[i]->tid()) seen.thread = i;
-    } else if (message.event == USERFAULT_EVENT_REMAP) {
-      seen.from = relative(message.arg.remap.from);
-      seen.to = relative(message.arg.remap.to);
-      seen.length = message.arg.remap.len;
-    } else {
-      seen.from = relative(message.arg.remove.start);
-      seen.to = relative(message.arg.remove.end);
-    }
-    outcome.messages.push_back(seen);
-  }
+  for (std::size_t i = 0; i < kDescriptors; ++i)
+    while (fds_[i] >= 0 && userfault_read(fds_[i], &message, sizeof message) == sizeof message)
+      outcome.messages.push_back(seen_as(message, i));
+}
+
+bool World::has_message() const {
+  pollfd entries[kDescriptors];
+  for (std::size_t i = 0; i < kDescriptors; ++i) entries[i] = {.fd = fds_[i], .events = POLLIN, .revents = 0};
+  return ::poll(entries, kDescriptors, 0) > 0;
 }
 
 // Everybody has come to rest, and what there is to read was read. A thread may sleep for a lock of
@@ -184,37 +192,38 @@ void World::settle(Outcome& outcome) {
   }
 }
 
+void World::copy(int fd, const Operation& operation, Outcome& outcome) {
+  const std::size_t pages = arena_ == &kHugeArena ? kSourceBytes / arena_->page : 16;
+  for (std::size_t i = 0; i < pages; ++i) make_page(source_.data() + i * arena_->page, i, operation.tag);
+  const void* from = operation.source != 0 ? page_at(arena_->pages - 1) : source_.data();
+  set(outcome, userfault_ioctl_copy(fd, at(operation.start), from, operation.length, operation.mode, &outcome.output));
+}
+
 void World::operate(const Operation& operation, Outcome& outcome) {
+  const int fd = fds_[operation.descriptor];
   char* start = at(operation.start);
   const std::size_t length = operation.length;
   outcome.output = kUntouched;
   std::uint64_t ioctls = 0;
   switch (operation.kind) {
     case Kind::kRegister:
-      set(outcome, userfault_ioctl_register(fd_, start, length, operation.mode, &ioctls));
+      set(outcome, userfault_ioctl_register(fd, start, length, operation.mode, &ioctls));
       outcome.output = static_cast<std::int64_t>(ioctls);
       break;
-    case Kind::kUnregister: set(outcome, userfault_ioctl_unregister(fd_, start, length)); break;
-    case Kind::kCopy: {
-      for (std::size_t i = 0; i < kMostPages; ++i) make_page(source_.data() + i * kPage, i, operation.tag);
-      const void* from = operation.source != 0 ? at((kArenaPages - 1) * kPage) : source_.data();
-      set(outcome, userfault_ioctl_copy(fd_, start, from, length, operation.mode, &outcome.output));
-      break;
-    }
+    case Kind::kUnregister: set(outcome, userfault_ioctl_unregister(fd, start, length)); break;
+    case Kind::kCopy: copy(fd, operation, outcome); break;
     case Kind::kZeropage:
-      set(outcome, userfault_ioctl_zeropage(fd_, start, length, operation.mode, &outcome.output));
+      set(outcome, userfault_ioctl_zeropage(fd, start, length, operation.mode, &outcome.output));
       break;
     case Kind::kContinue:
-      set(outcome, userfault_ioctl_continue(fd_, start, length, operation.mode, &outcome.output));
+      set(outcome, userfault_ioctl_continue(fd, start, length, operation.mode, &outcome.output));
       break;
-    case Kind::kPoison:
-      set(outcome, userfault_ioctl_poison(fd_, start, length, operation.mode, &outcome.output));
-      break;
+    case Kind::kPoison: set(outcome, userfault_ioctl_poison(fd, start, length, operation.mode, &outcome.output)); break;
     case Kind::kMove:
-      set(outcome, userfault_ioctl_move(fd_, start, at(operation.source), length, operation.mode, &outcome.output));
+      set(outcome, userfault_ioctl_move(fd, start, at(operation.source), length, operation.mode, &outcome.output));
       break;
-    case Kind::kWriteprotect: set(outcome, userfault_ioctl_writeprotect(fd_, start, length, operation.mode)); break;
-    case Kind::kWake: set(outcome, userfault_ioctl_wake(fd_, start, length)); break;
+    case Kind::kWriteprotect: set(outcome, userfault_ioctl_writeprotect(fd, start, length, operation.mode)); break;
+    case Kind::kWake: set(outcome, userfault_ioctl_wake(fd, start, length)); break;
     default: break;
   }
 }
@@ -264,10 +273,12 @@ void World::scan(const Operation& operation, Outcome& outcome) {
   scan.end = scan.start + operation.length;
   scan.vec = reinterpret_cast<std::uint64_t>(regions);
   scan.vec_len = 8;
+  scan.flags = operation.mode;
   scan.category_mask = USERFAULT_PAGE_IS_WPALLOWED | USERFAULT_PAGE_IS_WRITTEN | USERFAULT_PAGE_IS_PRESENT;
   scan.return_mask = scan.category_mask;
   const long found = userfault_pagemap_scan(&scan);
   set(outcome, found);
+  if (found >= 0) outcome.extra.push_back(relative(scan.walk_end));
   for (long i = 0; i < found; ++i) {
     outcome.extra.push_back(relative(regions[i].start));
     outcome.extra.push_back(relative(regions[i].end));
@@ -281,7 +292,8 @@ Outcome World::perform(const Operation& operation) {
     case Kind::kRead:
     case Kind::kWrite: access(operation, outcome); break;
     case Kind::kWriteAlias:
-      make_page(alias_ + (operation.start - kMemfdRegion.first * kPage), operation.start / kPage, operation.tag);
+      make_page(alias_ + (operation.start - arena_->memfd.first * arena_->page), operation.start / arena_->page,
+                operation.tag);
       break;
     case Kind::kMadvise:
     case Kind::kMprotect:
@@ -289,27 +301,48 @@ Outcome World::perform(const Operation& operation) {
     case Kind::kMmap:
     case Kind::kMremap: change_layout(operation, outcome); break;
     case Kind::kScan: scan(operation, outcome); break;
+    case Kind::kReopen: reopen(operation, outcome); break;
     default: operate(operation, outcome); break;
   }
   settle(outcome);
   return outcome;
 }
 
+void World::use_child(const Operation& operation, Outcome& outcome) {
+  Operation one = operation;
+  one.length = arena_->page;
+  one.mode = 0;
+  bool used = false;
+  for (int& child : children_) {
+    if (child < 0) continue;
+    if (!used) copy(child, one, outcome);
+    used = true;
+    if (userfault_close(child) != 0) fail("closing the child's descriptor: %s", std::strerror(errno));
+    child = -1;
+  }
+}
+
+void World::read_memory(std::uint64_t* digests) const {
+  for (std::size_t page = 0; page < arena_->pages; ++page) digests[page] = guarded_digest(page_at(page), arena_->page);
+}
+
 Outcome World::end() {
-  if (userfault_close(fd_) != 0) fail("close: %s", std::strerror(errno));
-  fd_ = -1;
-  for (auto& actor : toucher_)
-    while (!actor->is_done()) std::this_thread::yield();
-  Outcome outcome;
-  settle(outcome);
-  // Whatever can be read, word by word in two places of each page; a signal is content too.
-  for (std::size_t page = 0; page < kArenaPages; ++page) {
-    for (const std::size_t word : {std::size_t{0}, kWords - 1}) {
-      std::uint64_t value = 0;
-      const int signal = guarded_access(at(page * kPage) + word * 8, false, 0, &value);
-      outcome.extra.push_back(signal != 0 ? static_cast<std::uint64_t>(signal) << 56 : value);
+  for (int& fd : fds_) {
+    if (userfault_close(fd) != 0) fail("close: %s", std::strerror(errno));
+    fd = -1;
+  }
+  for (auto& actor : toucher_) {
+    while (!actor->is_done()) {
+      static_cast<void>(actor->comes_to_rest());
+      if (!actor->spins()) continue;
+      spun_ = true;
+      static_cast<void>(userfault_munmap(at(0), arena_->pages * arena_->page));
     }
   }
+  Outcome outcome;
+  settle(outcome);
+  outcome.extra.resize(arena_->pages);
+  read_memory(outcome.extra.data());
   return outcome;
 }
 
@@ -320,8 +353,8 @@ std::string to_string(const Outcome& outcome) {
                 static_cast<unsigned long long>(outcome.output));
   std::string result = text;
   for (const Message& m : outcome.messages) {
-    std::snprintf(text, sizeof text, "; message %x flags %llx from %llx to %llx length %llx thread %d", m.event,
-                  static_cast<unsigned long long>(m.flags), static_cast<unsigned long long>(m.from),
+    std::snprintf(text, sizeof text, "; message %x of %zu flags %llx from %llx to %llx length %llx thread %d", m.event,
+                  m.descriptor, static_cast<unsigned long long>(m.flags), static_cast<unsigned long long>(m.from),
                   static_cast<unsigned long long>(m.to), static_cast<unsigned long long>(m.length), m.thread);
     result += text;
   }
