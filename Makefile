@@ -23,7 +23,7 @@ help:
 	@echo 'release, dev, asan-ubsan, tsan, clang'
 	@echo '               build and test that preset alone'
 	@echo 'test-programs  programs of others, unmodified, on the user engine'
-	@echo 'bench          every benchmark; stress: the long runs; install: PREFIX, DESTDIR'
+	@echo 'bench          every benchmark; stress: the long runs, with sanitizers; install: PREFIX, DESTDIR'
 
 run: all
 	scripts/run.sh
@@ -53,9 +53,14 @@ test-programs: all
 bench: all
 	scripts/bench.sh
 
-# The tests of label stress, and then every test of the release build many times over.
+# The tests of label stress, the same under the sanitizers, the fuzzer, and then every test of the
+# release build many times over. Hours; USERFAULT_STRESS_SECONDS and USERFAULT_STRESS_SEQUENCES
+# shorten what is long.
 stress: all
+	scripts/install-deps.sh --test --clang
 	ctest --test-dir build -C Stress -L stress --output-on-failure --no-tests=error
+	CTEST_ARGS='-C Stress -L stress' scripts/test.sh asan-ubsan tsan
+	CTEST_ARGS='-C Stress -R ^fuzz.*differential' scripts/test.sh clang
 	ctest --test-dir build -LE 'install|stress' --repeat until-fail:$(STRESS_REPEAT) --output-on-failure
 
 install: all
