@@ -67,7 +67,9 @@ bool depends_on_the_page_table(const Arena& arena, std::span<const Operation> do
   if (kernel.error != EEXIST && kernel.error != EAGAIN) return false;
   const std::size_t page = operation.start / arena.page + (kernel.output > 0 ? kernel.output / arena.page : 0);
   return std::ranges::none_of(done.first(done.size() - 1), [&](const Operation& earlier) {
-    const bool touches = earlier.kind == Kind::kRead || earlier.kind == Kind::kWrite;
+    // A thread that still waits has touched nothing.
+    const bool touches =
+        (earlier.kind == Kind::kRead || earlier.kind == Kind::kWrite) && !kernel.accesses[earlier.thread].waits;
     return touches && earlier.start / arena.page == page;
   });
 }
