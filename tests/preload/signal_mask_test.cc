@@ -132,13 +132,13 @@ TEST(SignalMask, HandlersUnderTheMaskOfAWaitAreServed) {
     ::raise(SIGUSR1);
     switch (page) {
       case 0: ::sigsuspend(&mask); break;
-      case 1: ::syscall(SYS_rt_sigsuspend, &mask, 8); break;
+      case 1: ::syscall(SYS_rt_sigsuspend, &mask, std::size_t{8}); break;
       case 2: ::ppoll(nullptr, 0, nullptr, &mask); break;
-      case 3: ::syscall(SYS_ppoll, nullptr, 0, nullptr, &mask, 8); break;
+      case 3: ::syscall(SYS_ppoll, nullptr, 0, nullptr, &mask, std::size_t{8}); break;
       case 4: ::pselect(0, nullptr, nullptr, nullptr, nullptr, &mask); break;
       case 5: ::syscall(SYS_pselect6, 0, nullptr, nullptr, nullptr, nullptr, &last); break;
       case 6: ::epoll_pwait(epoll, &event, 1, -1, &mask); break;
-      default: ::syscall(SYS_epoll_pwait, epoll, &event, 1, -1, &mask, 8); break;
+      default: ::syscall(SYS_epoll_pwait, epoll, &event, 1, -1, &mask, std::size_t{8}); break;
     }
     EXPECT_EQ(seen, content(page)) << page;
   }

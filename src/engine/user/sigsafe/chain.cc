@@ -108,7 +108,11 @@ bool belongs_on_interrupted_stack(const SignalFrame& frame, const KernelSigactio
 struct Held {
   static constexpr std::size_t kAt = 40;
   static constexpr std::uint64_t kTag = 0x55736572'48656c64;
-  static bool is_tagged(const siginfo_t& info) noexcept { return __builtin_memcmp(at(info), &kTag, sizeof kTag) == 0; }
+  static bool is_tagged(const siginfo_t& info) noexcept {
+    std::uint64_t value;
+    __builtin_memcpy(&value, at(info), sizeof value);
+    return value == kTag;
+  }
   static void tag(siginfo_t& info, std::uint64_t value) noexcept {
     __builtin_memcpy(const_cast<char*>(at(info)), &value, sizeof value);
   }
