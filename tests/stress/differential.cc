@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
     if (i + 1 < argc && std::strcmp(argv[i], "--seed") == 0) seed = std::strtoull(argv[i + 1], nullptr, 0);
     if (i + 1 < argc && std::strcmp(argv[i], "--sequences") == 0) count = std::strtoull(argv[i + 1], nullptr, 0);
   }
-  if (const char* text = std::getenv("USERFAULT_STRESS_SEQUENCES"); text != nullptr)
+  if (const char* text = std::getenv("USERFAULT_STRESS_SEQUENCES"); text != nullptr && *text != '\0')
     count = std::strtoull(text, nullptr, 0);
   std::printf("%" PRIu64 " sequences, --seed %" PRIu64 "\n", count, seed);
   std::fflush(stdout);

@@ -41,7 +41,7 @@ Options parse(int argc, char** argv) {
     if (std::strcmp(argv[i], "--seconds") == 0) options.seconds = std::atof(argv[i + 1]);
     if (std::strcmp(argv[i], "--seed") == 0) options.seed = std::strtoull(argv[i + 1], nullptr, 0);
   }
-  if (const char* seconds = std::getenv("USERFAULT_STRESS_SECONDS"); seconds != nullptr)
+  if (const char* seconds = std::getenv("USERFAULT_STRESS_SECONDS"); seconds != nullptr && *seconds != '\0')
     options.seconds = std::atof(seconds);
   return options;
 }
