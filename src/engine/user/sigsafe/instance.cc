@@ -217,7 +217,7 @@ QueuedFault queue_fault(Instance& instance, const FaultReport& report, const Wai
   waiter->flags = report.flags;
   waiter->delivered = false;
 
-  instance.lock.lock();
+  instance.lock.lock_as(waiter->tid);
   take_back_abandoned(instance.pending, instance, waiter->tid, waiter->frame);
   take_back_abandoned(instance.delivered, instance, waiter->tid, waiter->frame);
   // Whoever resolves the page changes its state first and takes this lock to wake afterwards, so

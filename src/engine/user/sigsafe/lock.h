@@ -24,8 +24,8 @@ inline void pause_cpu() noexcept { asm volatile("pause"); }
 inline void pause_cpu() noexcept { asm volatile("yield"); }
 #endif
 
-inline constexpr SignalMask kSynchronous = bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) | bit_of(SIGFPE) |
-                                           bit_of(SIGTRAP) | bit_of(SIGSYS);
+inline constexpr SignalMask kSynchronous =
+    bit_of(SIGSEGV) | bit_of(SIGBUS) | bit_of(SIGILL) | bit_of(SIGFPE) | bit_of(SIGTRAP) | bit_of(SIGSYS);
 
 class SignalsBlocked {
  public:
@@ -39,8 +39,17 @@ class SignalsBlocked {
   SignalMask previous_;
 };
 
+// Whether the task was ended, reaped or not.
+[[nodiscard]] bool has_ended(int tid) noexcept;
+
 class Mutex {
  public:
+  // For a task that SIGKILL may end without its threads: one made by clone(2) with the memory alone. Who waits
+  // takes the lock over from it then. What the lock guards is whole except for the moment of the change itself.
+  void lock_as(int tid) noexcept {
+    lock();
+    owner_.store(tid, std::memory_order_relaxed);
+  }
   void lock() noexcept {
     std::uint32_t free = 0;
     // Acquire pairs with the release in unlock().
@@ -50,16 +59,29 @@ class Mutex {
       if (word_.compare_exchange_weak(free, 1, std::memory_order_acquire)) return;
       pause_cpu();
     }
-    while (word_.exchange(2, std::memory_order_acquire) != 0) sys::futex_wait(&word_, 2, nullptr);
+    constexpr timespec kLong{.tv_sec = 0, .tv_nsec = 100'000'000};
+    constexpr long kTimedOut = -110;
+    while (word_.exchange(2, std::memory_order_acquire) != 0)
+      if (sys::futex_wait(&word_, 2, &kLong) == kTimedOut && take_over()) return;
   }
   void unlock() noexcept {
+    owner_.store(0, std::memory_order_relaxed);
     if (word_.exchange(0, std::memory_order_release) == 2) sys::futex_wake(&word_, 1);
   }
   // The child of a fork starts with its own, whatever the parent's threads held.
-  void reset() noexcept { word_.store(0); }
+  void reset() noexcept {
+    owner_.store(0);
+    word_.store(0);
+  }
 
  private:
+  bool take_over() noexcept {
+    int owner = owner_.load(std::memory_order_relaxed);
+    return owner != 0 && has_ended(owner) && owner_.compare_exchange_strong(owner, 0, std::memory_order_acquire);
+  }
+
   std::atomic<std::uint32_t> word_{0};
+  std::atomic<int> owner_{0};
 };
 
 // Many readers or one writer; a writer that waits keeps new readers out, so it is not starved.
