@@ -119,10 +119,11 @@ CONFORMANCE_TEST(EventUnmap, FaultingThreadGoesOnWithWhatWasMappedOverIt, "REAL-
 // Half a huge page cannot be unmapped, and the refusal changes nothing.
 CONFORMANCE_TEST(EventUnmap, PartOfAHugePage, "FEAT-06", Backings::kHugetlb) {
   Mapping map(ctx, 1);
-  Uffd uffd(ctx);
-  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);
+  Uffd uffd(ctx, {.features = kUnmap});
+  uffd.must_register(map.all(), kMissing);
   EXPECT_EQ(userfault_munmap(map.page(0), map.page_size() / 2), -1);
   EXPECT_EQ(errno, EINVAL);
+  uffd.expect_no_message();
   Faulter faulter = expect_read_faults(uffd, map.page(0));
   uffd.fill_with_zeros(map.all());
   EXPECT_EQ(faulter.join().value, 0u);

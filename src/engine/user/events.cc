@@ -30,6 +30,11 @@ void Events::deliver() noexcept {
   count_ = 0;
 }
 
+void Events::cancel() noexcept {
+  for (std::size_t i = 0; i < count_; ++i) entries_[i].instance->changing.fetch_sub(1);
+  count_ = 0;
+}
+
 userfault_msg range_event(std::uint8_t event, std::uintptr_t start, std::uintptr_t end) noexcept {
   userfault_msg message{};
   message.event = event;

@@ -14,6 +14,8 @@ class Events {
                int passed_fd = -1) noexcept;
   // Raises each and waits until it was read or its instance is gone; then the change is over.
   void deliver() noexcept;
+  // The change was refused: there is nothing to tell.
+  void cancel() noexcept;
 
  private:
   struct Entry {

@@ -52,7 +52,11 @@ std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) n
     if (const long cut = cut_at(start, end); cut < 0) return cut;
     prepare_unmap(events, start, end);
     result = change();
-    if (result >= 0 || result < -4095) space.erase(start, end);
+    const bool refused = result < 0 && result >= -4095;
+    if (refused)
+      events.cancel();
+    else
+      space.erase(start, end);
   }
   events.deliver();
   return result;

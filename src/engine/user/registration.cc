@@ -242,12 +242,14 @@ long unregister_range(Instance& instance, std::uintptr_t start, std::size_t leng
   const Survey found = survey(instance, start, end, 0);
   // Linux since 6.14: another descriptor's range is EINVAL here (real-kernel row 6).
   if (found.error < 0) return -EINVAL;
-  if (const long result = cut_registered(start); result < 0) return result;
-  if (const long result = cut_registered(end); result < 0) return result;
   // Only who waits in memory that is registered still: a page that was moved away or unmapped under a
   // thread is no business of this call. Those who wake wait for the table's lock.
   for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
-    if (area->instance == &instance) wake_range(instance, area->start, area->end);
+    if (area->instance == &instance)
+      wake_range(instance, area->start > start ? area->start : start, area->end < end ? area->end : end);
+  // After the waking: where a huge page refuses to be cut the kernel has woken already.
+  if (const long result = cut_registered(start); result < 0) return result;
+  if (const long result = cut_registered(end); result < 0) return result;
   return release_areas(start, end);
 }
 

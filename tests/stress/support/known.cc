@@ -118,6 +118,15 @@ bool lacks_zero_page(const Arena& arena, const Operation& operation, const Outco
   return operation.kind == Kind::kFork && kernel.error == 0 && user.error == EEXIST && page < arena.shared.first;
 }
 
+// REAL-38: a read maps the neighbours of its page, too, where the kernel knows of no registration.
+bool shows_neighbours(const Arena& arena, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
+  if (done.back().kind != Kind::kScan || !is_shared(arena, done.back())) return false;
+  const bool shows_more = user.result >= kernel.result && kernel.result >= 0;
+  return shows_more && std::ranges::any_of(done, [&](const Operation& earlier) {
+           return earlier.kind == Kind::kRead && is_shared(arena, earlier);
+         });
+}
+
 }  // namespace
 
 bool is_known(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
@@ -128,7 +137,8 @@ bool is_known(const World& world, std::span<const Operation> done, const Outcome
   if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, kernel, user)) return true;
   if (kernel == user) return false;
   if (poisons_child(world.arena(), operation, kernel, user) || was_forked(done, kernel) ||
-      differs_in_minor(done, kernel, user) || lacks_zero_page(world.arena(), operation, kernel, user))
+      differs_in_minor(done, kernel, user) || shows_neighbours(world.arena(), done, kernel, user) ||
+      lacks_zero_page(world.arena(), operation, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||
          (operation.kind == Kind::kMove && kept_apart(world.address_of(operation.source), operation.length));
