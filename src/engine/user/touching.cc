@@ -68,8 +68,12 @@ std::uintptr_t first_closed(Buffer buffer, Access access) noexcept {
 
 bool touch(std::uintptr_t address, Access access) noexcept {
   if (access == Access::kRead) return sigsafe::touch(reinterpret_cast<const void*>(address));
-  // Adds nothing, in one step, so that a write of another thread's is not undone.
-  std::atomic_ref<unsigned char>(*reinterpret_cast<unsigned char*>(address)).fetch_or(0, std::memory_order_relaxed);
+  // Puts the same byte back, in one step, so that a write of another thread's is not undone. Not
+  // fetch_or(0), which clang makes a load; and without a load before, which would be the fault.
+  const std::atomic_ref<unsigned char> byte(*reinterpret_cast<unsigned char*>(address));
+  unsigned char same = 0;
+  while (!byte.compare_exchange_weak(same, same, std::memory_order_relaxed)) {
+  }
   return true;
 }
 
