@@ -5,8 +5,8 @@
 #include <linux/memfd.h>
 #include <linux/stat.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <bit>
@@ -135,7 +135,7 @@ FileSystem file_system_of_object(const Mapping& mapping) noexcept {
   const long result = raw_syscall(SYS_fstatfs, fd, as_long(&status));
   sys::close(fd);
   if (result < 0) return FileSystem::kOther;
-  constexpr long kTmpfsMagic = 0x01021994;      // <linux/magic.h>
+  constexpr long kTmpfsMagic = 0x01021994;  // <linux/magic.h>
   constexpr long kHugetlbfsMagic = 0x958458f6;
   if (status.f_type == kTmpfsMagic) return FileSystem::kTmpfs;
   return status.f_type == kHugetlbfsMagic ? FileSystem::kHugetlbfs : FileSystem::kOther;

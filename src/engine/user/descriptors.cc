@@ -21,7 +21,6 @@
 #include "engine/user/registration.h"
 #include "engine/user/sigsafe/handler.h"
 #include "engine/user/user_engine.h"
-#include "engine/user/sigsafe/handler.h"
 
 namespace userfault::engine::user {
 

@@ -106,8 +106,8 @@ Part copy_part(std::uint64_t inode, Request& request, std::uint64_t source, std:
       if (link.get() == nullptr) return {.result = -EAGAIN};
       if (wanted > 0 && prepare_staging(*link.get()) < 0) return {.result = -ENOMEM};
       const std::uintptr_t to = link.get()->staging + kStagingBytes - wanted;
-      const std::size_t left = userfault_sigsafe_guarded_copy(reinterpret_cast<void*>(to),
-                                                              reinterpret_cast<const void*>(source), wanted);
+      const std::size_t left =
+          userfault_sigsafe_guarded_copy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(source), wanted);
       if (left == 0) {
         request.staged = wanted;
         Reply reply;
@@ -139,10 +139,8 @@ int copy_there(std::uint64_t inode, const userfault_copy& copy, void* argument) 
     part.dst += done;
     part.src += done;
     part.copy = INT64_MIN;  // nothing that the agent would write
-    if (valid && part.len - done > kStagingBytes)
-      part.len = kStagingBytes;
-    else
-      part.len -= done;
+    if (valid && part.len - done > kStagingBytes) part.len = kStagingBytes;
+    else part.len -= done;
     Request request{.kind = RequestKind::kOperate, .operation = USERFAULT_IOC_COPY, .whole_length = copy.len - done};
     __builtin_memcpy(request.argument, &part, sizeof part);
     const Part got = copy_part(inode, request, part.src, valid ? part.len : 0);

@@ -54,12 +54,12 @@ struct Heir {
 // Of the fork under way. Under `opening`, which is held from before it until after it.
 struct UnderWay {
   SignalMask interrupted = 0;
-  bool served = false;   // there is something to do at all
-  bool copies = false;   // the child has to copy memory
-  bool waits = false;    // the parent waits for the child
+  bool served = false;  // there is something to do at all
+  bool copies = false;  // the child has to copy memory
+  bool waits = false;   // the parent waits for the child
   bool frozen = false;
-  Pipe ready;            // the child writes one byte when it has its memory
-  Pipe go;               // the parent writes one byte when the fork events were read
+  Pipe ready;  // the child writes one byte when it has its memory
+  Pipe go;     // the parent writes one byte when the fork events were read
   Heir heirs[32];
   std::size_t heir_count = 0;
 };
@@ -204,10 +204,8 @@ void after_fork_in_parent() noexcept {
   message.event = USERFAULT_EVENT_FORK;
   for (std::size_t i = 0; i < count; ++i) {
     sys::close(heirs[i].pipe.writer);
-    if (born)
-      events.prepare(heirs[i].instance, USERFAULT_FEATURE_EVENT_FORK, message, heirs[i].pipe.reader);
-    else
-      sys::close(heirs[i].pipe.reader);
+    if (born) events.prepare(heirs[i].instance, USERFAULT_FEATURE_EVENT_FORK, message, heirs[i].pipe.reader);
+    else sys::close(heirs[i].pipe.reader);
     heirs[i].instance->changing.fetch_sub(1);
   }
   events.deliver();

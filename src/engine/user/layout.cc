@@ -53,10 +53,8 @@ std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) n
     prepare_unmap(events, start, end);
     result = change();
     const bool refused = result < 0 && result >= -4095;
-    if (refused)
-      events.cancel();
-    else
-      space.erase(start, end);
+    if (refused) events.cancel();
+    else space.erase(start, end);
   }
   events.deliver();
   return result;

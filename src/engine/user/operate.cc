@@ -64,14 +64,10 @@ int handshake(Instance& instance, void* argument) noexcept {
   userfault_api request;
   if (!fetch(request, argument)) return -EFAULT;
   int result = 0;
-  if (request.api != USERFAULT_API)
-    result = -EINVAL;
-  else if ((request.features & USERFAULT_FEATURE_EVENT_FORK) != 0 && !may_ptrace())
-    result = -EPERM;
-  else if ((request.features & ~USERFAULT_FEATURE_ALL) != 0)
-    result = -EINVAL;
-  else if (instance.enabled.load())
-    result = -EINVAL;
+  if (request.api != USERFAULT_API) result = -EINVAL;
+  else if ((request.features & USERFAULT_FEATURE_EVENT_FORK) != 0 && !may_ptrace()) result = -EPERM;
+  else if ((request.features & ~USERFAULT_FEATURE_ALL) != 0) result = -EINVAL;
+  else if (instance.enabled.load()) result = -EINVAL;
   if (result < 0) {
     const userfault_api zero{};
     return store(argument, 0, zero) < 0 ? -EFAULT : result;

@@ -93,8 +93,10 @@ Survey survey(const Instance& instance, std::uintptr_t start, std::uintptr_t end
     if (!can_serve(piece.backing, modes, wp_async)) return {.error = -EINVAL};
     if (piece.area == nullptr && !may_be_written(piece.mapping)) return {.error = -EPERM};
     const std::uintptr_t mask = piece.backing.page_size - 1;
-    // UNREGISTER asks where the range begins alone; the end matters where there is something to cut.
-    if (((piece.start | (modes != 0 ? piece.end : 0)) & mask) != 0) return {.error = -EINVAL};
+    // The range's own start counts for the first mapping, in a hole before it, too (userfaultfd_register in
+    // mm/userfaultfd.c). UNREGISTER asks for that alone; the end matters where there is something to cut.
+    const std::uintptr_t first = at == start ? start : piece.start;
+    if (((first | (modes != 0 ? piece.end : 0)) & mask) != 0) return {.error = -EINVAL};
     if (piece.area != nullptr && piece.area->instance != nullptr && piece.area->instance != &instance)
       return {.error = -EBUSY};
     result.error = 0;

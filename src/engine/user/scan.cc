@@ -85,6 +85,7 @@ long walk(userfault_scan& request) noexcept {
   const std::uintptr_t end = (request.end + 4095) & ~std::uintptr_t{4095};
   const bool check = (request.flags & USERFAULT_SCAN_CHECK_WPASYNC) != 0;
   std::uintptr_t at = request.start;
+  std::uintptr_t passed_over = 0;
   while (at < end) {
     const Area* area = space.lower(at);
     const std::uintptr_t found = area == space.end() || area->start > end ? end : area->start;
@@ -100,17 +101,25 @@ long walk(userfault_scan& request) noexcept {
     const bool allowed = (categories & USERFAULT_PAGE_IS_WPALLOWED) != 0;
     if (!allowed && check) return -EPERM;
     if (matches(request, categories)) {
-      // A part of a huge page cannot be protected, and is not told of (pagemap_scan_hugetlb_entry).
+      // A part of a huge page cannot be protected, and is not told of: the walk goes on, and is said to have
+      // ended there (pagemap_scan_hugetlb_entry in fs/proc/task_mmu.c).
       const bool protect = allowed && (request.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
-      if (protect && next - at != area->extent->page_size()) break;
-      if (!output.add(at, next, categories)) break;
+      if (protect && next - at != area->extent->page_size()) {
+        passed_over = at;
+        at = next;
+        continue;
+      }
+      if (!output.add(at, next, categories)) {
+        passed_over = 0;
+        break;
+      }
       if (protect) {
         if (const long result = protect_again(*area, index); result < 0) return result;
       }
     }
     at = next;
   }
-  request.walk_end = at;
+  request.walk_end = passed_over != 0 ? passed_over : at;
   return output.count();
 }
 

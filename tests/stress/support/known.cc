@@ -96,26 +96,49 @@ bool was_forked(std::span<const Operation> done, const Outcome& kernel) {
   return std::ranges::any_of(done, [](const Operation& earlier) { return earlier.kind == Kind::kFork; });
 }
 
-// REAL-54: minor faults of what was registered before.
-bool differs_in_minor(std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
+// REAL-54: minor faults of what was registered before, and of what a read of a neighbour has mapped.
+bool differs_in_minor(const Arena& arena, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
   const Operation& operation = done.back();
   if (operation.kind != Kind::kRead && operation.kind != Kind::kWrite) return false;
   const auto is_minor = [](const Message& message) { return (message.flags & USERFAULT_PAGEFAULT_FLAG_MINOR) != 0; };
   const bool by_kernel = std::ranges::any_of(kernel.messages, is_minor);
   if (by_kernel == std::ranges::any_of(user.messages, is_minor)) return false;
-  return std::ranges::any_of(done, [&](const Operation& earlier) {
+  constexpr std::uintptr_t kFaultAround = 16;  // pages
+  return std::ranges::any_of(done.first(done.size() - 1), [&](const Operation& earlier) {
     if (by_kernel) {
       return earlier.kind == Kind::kRegister && (earlier.mode & USERFAULT_REGISTER_MODE_MINOR) == 0 &&
              operation.start - earlier.start < earlier.length;
     }
-    return earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister;
+    const std::uintptr_t apart =
+        std::max(operation.start, earlier.start) / arena.page - std::min(operation.start, earlier.start) / arena.page;
+    return earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister ||
+           (earlier.kind == Kind::kRead && apart < kFaultAround);
   });
 }
 
-// FEAT-01: of private memory in which nothing was written a child has no zero pages.
-bool lacks_zero_page(const Arena& arena, const Operation& operation, const Outcome& kernel, const Outcome& user) {
-  const std::size_t page = operation.start / arena.page;
-  return operation.kind == Kind::kFork && kernel.error == 0 && user.error == EEXIST && page < arena.shared.first;
+// FEAT-01: of private memory in which nothing was written a child has no zero pages; and where it was only
+// protected our child has none and the kernel's does.
+bool lacks_zero_page(const Arena& arena, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
+  const std::size_t page = done.back().start / arena.page;
+  if (done.back().kind != Kind::kFork || page >= arena.shared.first) return false;
+  if (kernel.error == 0 && user.error == EEXIST) return true;
+  return kernel.error == EEXIST && user.error == 0 && std::ranges::none_of(done, [&](const Operation& earlier) {
+           const bool fills =
+               earlier.kind == Kind::kWrite || earlier.kind == Kind::kCopy || earlier.kind == Kind::kMove;
+           return fills && page - earlier.start / arena.page <= earlier.length / arena.page;
+         });
+}
+
+// REAL-05: a huge page whose protection outlived its mode: the kernel sends no message and spins.
+bool spins_in_the_kernel(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
+                         const Outcome& user) {
+  const Operation& operation = done.back();
+  if (arena.page == 4096 || operation.kind != Kind::kWrite || !kernel.messages.empty() || !user.messages.empty())
+    return false;
+  if (!kernel.accesses[operation.thread].waits || user.accesses[operation.thread].waits) return false;
+  return std::ranges::any_of(done, [&](const Operation& earlier) {
+    return earlier.kind == Kind::kRegister && (earlier.mode & USERFAULT_REGISTER_MODE_WP) != 0;
+  });
 }
 
 // REAL-38: a read maps the neighbours of its page, too, where the kernel knows of no registration.
@@ -137,8 +160,8 @@ bool is_known(const World& world, std::span<const Operation> done, const Outcome
   if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, kernel, user)) return true;
   if (kernel == user) return false;
   if (poisons_child(world.arena(), operation, kernel, user) || was_forked(done, kernel) ||
-      differs_in_minor(done, kernel, user) || shows_neighbours(world.arena(), done, kernel, user) ||
-      lacks_zero_page(world.arena(), operation, kernel, user))
+      differs_in_minor(world.arena(), done, kernel, user) || shows_neighbours(world.arena(), done, kernel, user) ||
+      lacks_zero_page(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||
          (operation.kind == Kind::kMove && kept_apart(world.address_of(operation.source), operation.length));
