@@ -82,11 +82,14 @@ bool wakes_more(const Operation& operation, const Outcome& kernel, const Outcome
   return false;
 }
 
-// POIS-01: a child has the poison of shared memory.
-bool poisons_child(const Arena& arena, const Operation& operation, const Outcome& kernel, Outcome user) {
-  if (operation.kind != Kind::kFork || kernel.extra.size() != user.extra.size()) return false;
-  for (std::size_t page = arena.shared.first; page < arena.plain.first; ++page)
-    if (user.extra[page] == kSigbusDigest) user.extra[page] = kernel.extra[page];
+// POIS-01: a child has the poison of shared memory, wherever mremap has put that.
+bool poisons_child(std::span<const Operation> done, const Arena& arena, const Outcome& kernel, Outcome user) {
+  if (done.back().kind != Kind::kFork || kernel.extra.size() != user.extra.size()) return false;
+  const bool moved = std::ranges::any_of(done, [](const Operation& earlier) { return earlier.kind == Kind::kMremap; });
+  for (std::size_t page = 0; page < user.extra.size(); ++page) {
+    const bool shared = page >= arena.shared.first && page < arena.plain.first;
+    if ((shared || moved) && user.extra[page] == kSigbusDigest) user.extra[page] = kernel.extra[page];
+  }
   return kernel == user;
 }
 
@@ -159,7 +162,7 @@ bool is_known(const World& world, std::span<const Operation> done, const Outcome
     return true;
   if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, kernel, user)) return true;
   if (kernel == user) return false;
-  if (poisons_child(world.arena(), operation, kernel, user) || was_forked(done, kernel) ||
+  if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
       differs_in_minor(world.arena(), done, kernel, user) || shows_neighbours(world.arena(), done, kernel, user) ||
       lacks_zero_page(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;

@@ -215,8 +215,10 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
   std::size_t tracked = 0;
   while (tracked < run.count && !untracked(before[tracked])) ++tracked;
   const bool was_open = tracked == 0;
-  // What CONTINUE would show this mapping shows already; asked first, because closing takes it away.
-  if (was_open && request.fill == Fill::kContinue && is_populated(area.address_of(run.first))) {
+  // Whether the page is there already is asked first as well, because closing takes it out of the
+  // page table. CONTINUE asks whether this mapping shows it.
+  if (was_open && (request.fill == Fill::kContinue ? is_populated(area.address_of(run.first))
+                                                   : look_up_content(area, run.first) == Presence::kPresent)) {
     unclaim(area, run, before);
     return {0, -EEXIST};
   }
