@@ -318,8 +318,10 @@ bool grow_in_place(const Move& move) noexcept {
 std::uintptr_t page_size_at(std::uintptr_t address) noexcept {
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
-  const Area* area = space.find(address);
-  return area != nullptr ? area->extent->page_size() : kPage;
+  if (const Area* area = space.find(address); area != nullptr) return area->extent->page_size();
+  Mapping mapping;
+  const bool known = find_mapping(address, &mapping) == 0 && mapping.start <= address && mapping.page_size != 0;
+  return known ? mapping.page_size : kPage;
 }
 
 std::intptr_t remap_served(Move move, int flags) noexcept {

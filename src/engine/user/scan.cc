@@ -1,36 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-// Documentation/admin-guide/mm/pagemap.rst, "Pagemap Scan IOCTL", with our states for page tables.
+// Documentation/admin-guide/mm/pagemap.rst, "Pagemap Scan IOCTL", with our states for page tables;
+// which page is in which category, and the two short cuts, as in fs/proc/task_mmu.c.
 #include "engine/user/scan.h"
 
+#include <fcntl.h>
+
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 
 #include "engine/engine.h"
+#include "engine/user/sigsafe/copy.h"
 #include "engine/user/sigsafe/fill.h"
 #include "engine/user/sigsafe/maps.h"
+#include "engine/user/touching.h"
 
 namespace userfault::engine::user {
 namespace {
 
 using namespace sigsafe;
 
+constexpr std::uint64_t kHardwarePage = 4096;
+constexpr std::uint64_t kTableBytes = kHardwarePage * 512;  // what one page of the page table covers
+constexpr std::uint64_t kScanFlags = USERFAULT_SCAN_WP_MATCHING | USERFAULT_SCAN_CHECK_WPASYNC;
+constexpr std::uint64_t kCategories = (USERFAULT_PAGE_IS_GUARD << 1) - 1;
+
+bool is_protected(std::uint8_t state) noexcept { return (state & page::kWriteProtected) != 0; }
+
+bool tracks_writes(const Area& area) noexcept {
+  return area.instance != nullptr && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0 &&
+         (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0;
+}
+
 // Memory that nobody tracks is open. Of an object of the program's a mapping shows what was touched
 // through it; an object of ours has what was touched in its only mapping.
-bool shows(const Area& area, std::size_t index) noexcept {
+bool is_present(const Area& area, std::size_t index, std::uint8_t state) noexcept {
+  if ((state & page::kContent) == page::kPresent) return true;
+  if ((state & (page::kContent | page::kOpen | page::kGuard)) != page::kOpen) return false;
   return area.extent->converted() ? may_have_content(area, index) : is_populated(area.address_of(index));
+}
+
+// The kernel keeps poison, and the protection of a page that is not there, as entries that it counts
+// among the swapped ones.
+bool is_marker(std::uint8_t state) noexcept {
+  return (state & page::kContent) == page::kPoisoned ||
+         ((state & page::kContent) == page::kMissing && is_protected(state));
 }
 
 std::uint64_t categories_of(const Area& area, std::size_t index) noexcept {
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  const bool open_and_untracked = (state & (page::kContent | page::kOpen | page::kGuard)) == page::kOpen;
-  const bool present = (state & page::kContent) == page::kPresent || (open_and_untracked && shows(area, index));
-  std::uint64_t result = 0;
-  if (area.instance != nullptr && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0 &&
-      (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0)
-    result |= USERFAULT_PAGE_IS_WPALLOWED;
-  if (present && (state & page::kWriteProtected) == 0) result |= USERFAULT_PAGE_IS_WRITTEN;
-  if (present) result |= USERFAULT_PAGE_IS_PRESENT;
-  if (present && (area.extent->shared() || area.extent->kind == Kind::kFile)) result |= USERFAULT_PAGE_IS_FILE;
-  if (present && area.extent->huge()) result |= USERFAULT_PAGE_IS_HUGE;
+  const Extent& extent = *area.extent;
+  std::uint64_t result = tracks_writes(area) ? USERFAULT_PAGE_IS_WPALLOWED : 0;
+  if (is_present(area, index, state)) {
+    result |= USERFAULT_PAGE_IS_PRESENT;
+    if (extent.shared() || extent.kind == Kind::kFile) result |= USERFAULT_PAGE_IS_FILE;
+  } else if (is_marker(state)) {
+    result |= USERFAULT_PAGE_IS_SWAPPED;
+  } else {
+    return result;
+  }
+  if (!is_protected(state)) result |= USERFAULT_PAGE_IS_WRITTEN;
+  if (extent.huge()) result |= USERFAULT_PAGE_IS_HUGE;
   return result;
 }
 
@@ -40,114 +70,250 @@ bool matches(const userfault_scan& request, std::uint64_t categories) noexcept {
   return request.category_anyof_mask == 0 || (categories & request.category_anyof_mask) != 0;
 }
 
+// The short cut of pagemap_scan_pmd_entry, which takes every page that is not protected.
+bool only_protects(const userfault_scan& request) noexcept {
+  return request.vec == 0 && (request.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
+}
+
+bool has_entry(const Area& area, std::size_t index) noexcept {
+  return (categories_of(area, index) & (USERFAULT_PAGE_IS_PRESENT | USERFAULT_PAGE_IS_SWAPPED)) != 0;
+}
+
+// Whether the kernel would have a page of the page table there. Our guard pages do not count. When it
+// cannot be known there is one: a page too many is told of, none too few.
+bool has_table(std::uintptr_t address) noexcept {
+  const std::uintptr_t start = address / kTableBytes * kTableBytes;
+  const std::uintptr_t end = start + kTableBytes;
+  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area) {
+    const std::uintptr_t last = std::min(end, area->end);
+    for (std::uintptr_t at = std::max(start, area->start); at < last; at += area->extent->page_size())
+      if (has_entry(*area, area->page_at(at))) return true;
+  }
+  const long pagemap = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (pagemap < 0) return true;
+  std::uint64_t entries[kTableBytes / kHardwarePage];
+  const long got = sys::pread(static_cast<int>(pagemap), entries, sizeof entries,
+                              static_cast<long>(start / kHardwarePage * sizeof entries[0]));
+  sys::close(static_cast<int>(pagemap));
+  return got != sizeof entries || std::any_of(std::begin(entries), std::end(entries), entry_has_content);
+}
+
+// The regions that were found. The last one may still grow, and is kept back.
 class Output {
  public:
-  explicit Output(userfault_scan& request) noexcept
-      : request_(request), vector_(reinterpret_cast<userfault_page_region*>(request.vec)) {}
+  explicit Output(const userfault_scan& request) noexcept
+      : to_(reinterpret_cast<userfault_page_region*>(request.vec)),
+        room_(request.vec_len),
+        max_pages_(request.max_pages != 0 ? request.max_pages : UINT64_MAX),
+        mask_(request.return_mask) {}
 
-  // False when there is no room, and the page must be left for the next call.
-  bool add(std::uintptr_t start, std::uintptr_t end, std::uint64_t categories) noexcept {
-    const std::uint64_t pages = (end - start) / 4096;
-    if (request_.max_pages != 0 && found_ + pages > request_.max_pages) return false;
-    const std::uint64_t shown = categories & request_.return_mask;
-    if (vector_ != nullptr) {
-      const bool extends = count_ > 0 && vector_[count_ - 1].end == start && vector_[count_ - 1].categories == shown;
-      if (!extends && static_cast<std::uint64_t>(count_) == request_.vec_len) return false;
-      if (extends) vector_[count_ - 1].end = end;
-      else vector_[count_++] = {start, end, shown};
+  // Where the pages that were taken end: `end`, or less when there is no room for more.
+  std::uintptr_t add(std::uintptr_t start, std::uintptr_t end, std::uint64_t categories) noexcept {
+    if (to_ == nullptr) return end;
+    if ((end - start) / kHardwarePage > pages_left()) end = start + pages_left() * kHardwarePage;
+    if (end == start) return start;
+    categories &= mask_;
+    if (count_ > 0 && last_.end == start && last_.categories == categories) {
+      last_.end = end;
+    } else {
+      if (count_ == room_) return start;
+      flush();
+      last_ = {start, end, categories};
+      ++count_;
     }
-    found_ += pages;
-    return true;
+    found_ += (end - start) / kHardwarePage;
+    return end;
   }
-  [[nodiscard]] long count() const noexcept { return count_; }
+  [[nodiscard]] bool wants() const noexcept { return to_ != nullptr; }
+  [[nodiscard]] std::uint64_t pages_left() const noexcept { return max_pages_ - found_; }
+
+  // The count, or -EFAULT when the program's memory did not take them all.
+  [[nodiscard]] long finish() noexcept {
+    flush();
+    return failed_ ? -EFAULT : static_cast<long>(count_);
+  }
 
  private:
-  userfault_scan& request_;
-  userfault_page_region* vector_;
-  long count_ = 0;
-  std::uint64_t found_ = 0;
-};
+  void flush() noexcept {
+    if (count_ > 0 && !guarded_copy(to_ + (count_ - 1), &last_, sizeof last_)) failed_ = true;
+  }
 
-long protect_again(const Area& area, std::size_t index) noexcept {
-  Locked changing(area.extent->protection);
-  if (const long result = protect_run(area, {index, 1}, true); result < 0) return result;
-  area.state(index).fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
-  return 0;
-}
+  userfault_page_region* to_;
+  std::uint64_t room_;
+  std::uint64_t max_pages_;
+  std::uint64_t mask_;
+  std::uint64_t found_ = 0;  // pages
+  std::uint64_t count_ = 0;  // regions, with the last one
+  userfault_page_region last_{};
+  bool failed_ = false;
+};
 
 bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
   Mapping mapping;
   return start < end && find_mapping(start, &mapping) == 0 && mapping.start < end;
 }
 
-long walk(userfault_scan& request) noexcept {
-  Output output(request);
-  const std::uintptr_t end = (request.end + 4095) & ~std::uintptr_t{4095};
-  const bool check = (request.flags & USERFAULT_SCAN_CHECK_WPASYNC) != 0;
-  std::uintptr_t at = request.start;
-  std::uintptr_t passed_over = 0;
-  while (at < end) {
-    const Area* area = space.lower(at);
-    const std::uintptr_t found = area == space.end() || area->start > end ? end : area->start;
-    // Memory that nobody serves has nothing to tell.
-    if (check && has_mapping(at, found)) return -EPERM;
-    if (found > at) at = found;
-    if (at == end) break;
-    const std::size_t index = area->page_at(at);
-    // Of a huge page the range may have a part.
-    const std::uintptr_t page_end = area->address_of(index) + area->extent->page_size();
-    const std::uintptr_t next = page_end < end ? page_end : end;
-    const std::uint64_t categories = categories_of(*area, index);
-    const bool allowed = (categories & USERFAULT_PAGE_IS_WPALLOWED) != 0;
-    if (!allowed && check) return -EPERM;
-    if (matches(request, categories)) {
-      // A part of a huge page cannot be protected, and is not told of: the walk goes on, and is said to have
-      // ended there (pagemap_scan_hugetlb_entry in fs/proc/task_mmu.c).
-      const bool protect = allowed && (request.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
-      if (protect && next - at != area->extent->page_size()) {
-        passed_over = at;
-        at = next;
-        continue;
-      }
-      if (!output.add(at, next, categories)) {
-        passed_over = 0;
-        break;
-      }
-      if (protect) {
-        if (const long result = protect_again(*area, index); result < 0) return result;
+class Walk {
+ public:
+  explicit Walk(const userfault_scan& request) noexcept
+      : request_(request), output_(request), end_((request.end + kHardwarePage - 1) & ~(kHardwarePage - 1)) {}
+
+  long run() noexcept {
+    std::uintptr_t at = request_.start;
+    while (at < end_ && stopped_at_ == 0) {
+      const Area* area = space.lower(at);
+      const std::uintptr_t border = area == space.end() ? end_ : std::min(end_, std::max(area->start, at));
+      if (at < border) {
+        if (const long result = ask_kernel(at, border); result < 0) return result;
+        at = border;
+      } else {
+        const std::uintptr_t stop = std::min(area->end, end_);
+        if (const long result = visit(*area, at, stop); result < 0) return result;
+        at = stop;
       }
     }
-    at = next;
+    return output_.finish();
   }
-  request.walk_end = passed_over != 0 ? passed_over : at;
-  return output.count();
+  [[nodiscard]] std::uintptr_t walked_to() const noexcept {
+    return stopped_at_ != 0 ? stopped_at_ : passed_over_ != 0 ? passed_over_ : end_;
+  }
+
+ private:
+  // Memory that we do not serve.
+  long ask_kernel(std::uintptr_t start, std::uintptr_t end) noexcept {
+    userfault_page_region regions[16];
+    userfault_scan part = request_;
+    for (part.start = start; part.start < end; part.start = part.walk_end) {
+      if (output_.pages_left() == 0) {
+        stopped_at_ = part.start;
+        return 0;
+      }
+      part.end = end;
+      part.vec = output_.wants() ? reinterpret_cast<std::uintptr_t>(regions) : 0;
+      part.vec_len = output_.wants() ? std::size(regions) : 0;
+      part.max_pages = request_.max_pages == 0 ? 0 : output_.pages_left();
+      const long found = kernel_engine().scan(&part);
+      // A kernel before 6.7 cannot tell, which matters only where there is something.
+      if (found < 0) return has_mapping(start, end) ? found : 0;
+      if (part.walk_end <= part.start) return -EIO;
+      for (long i = 0; i < found; ++i) {
+        const std::uintptr_t taken = output_.add(regions[i].start, regions[i].end, regions[i].categories);
+        if (taken == regions[i].end) continue;
+        stopped_at_ = taken;
+        return 0;
+      }
+    }
+    return 0;
+  }
+
+  long visit(const Area& area, std::uintptr_t at, std::uintptr_t stop) noexcept {
+    const bool allowed = tracks_writes(area);
+    if (!allowed && (request_.flags & USERFAULT_SCAN_CHECK_WPASYNC) != 0) return -EPERM;
+    if (!allowed && (request_.flags & USERFAULT_SCAN_WP_MATCHING) != 0) return 0;
+    while (at < stop && stopped_at_ == 0) {
+      const std::size_t index = area.page_at(at);
+      // Of a huge page the range may have a part.
+      const std::uintptr_t next = std::min(area.address_of(index) + area.extent->page_size(), stop);
+      if (const long result = visit_page(area, index, at, next); result < 0) return result;
+      at = next;
+    }
+    return 0;
+  }
+
+  long visit_page(const Area& area, std::size_t index, std::uintptr_t at, std::uintptr_t next) noexcept {
+    const bool protects = (request_.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
+    std::uint64_t categories = categories_of(area, index);
+    // What is not there counts as written where the page table has a page for it.
+    const bool counts = has_entry(area, index) || (!area.extent->huge() && table_at(at));
+    if (counts && !is_protected(area.state(index).load(std::memory_order_acquire)))
+      categories |= USERFAULT_PAGE_IS_WRITTEN;
+    const bool taken = only_protects(request_) && !area.extent->huge() ? (categories & USERFAULT_PAGE_IS_WRITTEN) != 0
+                                                                       : matches(request_, categories);
+    if (!taken) return 0;
+    // A part of a huge page cannot be protected, and is not told of: the walk goes on, and is said to have
+    // ended there (pagemap_scan_hugetlb_entry).
+    if (protects && next - at != area.extent->page_size()) {
+      passed_over_ = at;
+      return 0;
+    }
+    if (const std::uintptr_t stopped = output_.add(at, next, categories); stopped != next) {
+      passed_over_ = 0;
+      stopped_at_ = stopped;
+      return 0;
+    }
+    return protects ? protect_again(area, index) : 0;
+  }
+
+  static long protect_again(const Area& area, std::size_t index) noexcept {
+    Locked changing(area.extent->protection);
+    if (const long result = protect_run(area, {index, 1}, true); result < 0) return result;
+    area.state(index).fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
+    return 0;
+  }
+
+  bool table_at(std::uintptr_t at) noexcept {
+    if (at / kTableBytes != table_ / kTableBytes || table_ == 0) {
+      table_ = at;
+      has_table_ = has_table(at);
+    }
+    return has_table_;
+  }
+
+  const userfault_scan& request_;
+  Output output_;
+  std::uintptr_t end_;
+  std::uintptr_t stopped_at_ = 0;  // no room for what is there
+  std::uintptr_t passed_over_ = 0;
+  std::uintptr_t table_ = 0;  // where the page table was looked at last
+  bool has_table_ = false;
+};
+
+// pagemap_scan_get_args.
+long check(const userfault_scan& request) noexcept {
+  const std::uint64_t categories =
+      request.category_inverted | request.category_mask | request.category_anyof_mask | request.return_mask;
+  if (request.size != sizeof request || (request.flags & ~kScanFlags) != 0 || (categories & ~kCategories) != 0)
+    return -EINVAL;
+  if (request.start % kHardwarePage != 0 || (request.vec == 0 && request.vec_len != 0)) return -EINVAL;
+  return request.end < request.start ? -EFAULT : 0;
+}
+
+bool is_served(std::uintptr_t start, std::uintptr_t end) noexcept {
+  SignalsBlocked blocked;
+  LockedShared locked(space.lock);
+  const Area* area = space.lower(start);
+  return area != space.end() && (area->start < end || area->start <= start);
 }
 
 }  // namespace
 
-long scan(userfault_scan* request) noexcept {
+long scan(userfault_scan* argument) noexcept {
+  userfault_scan request;
+  if (!guarded_copy(&request, argument, sizeof request)) return -EFAULT;
+  if (!is_served(request.start, request.end)) return kernel_engine().scan(argument);
+  if (const long bad = check(request); bad < 0) return bad;
+  // The answer may have to go where a monitor must bring a page first.
+  const Buffer answer{request.vec, request.vec_len * sizeof(userfault_page_region)};
+  while (const std::uintptr_t closed = first_closed(answer, Access::kWrite))
+    if (!touch(closed, Access::kWrite)) break;
+  long result;
   {
     SignalsBlocked blocked;
     LockedShared locked(space.lock);
-    const Area* area = space.lower(request->start);
-    if (area != space.end() && (area->start < request->end || area->start <= request->start)) {
-      constexpr std::uint64_t kFlags = USERFAULT_SCAN_WP_MATCHING | USERFAULT_SCAN_CHECK_WPASYNC;
-      if (request->size != sizeof *request || (request->flags & ~kFlags) != 0 || (request->start & 4095) != 0 ||
-          request->end < request->start)
-        return -EINVAL;
-      if ((request->vec == 0) != (request->vec_len == 0)) return -EINVAL;
-      return walk(*request);
-    }
+    Walk walk(request);
+    result = walk.run();
+    request.walk_end = walk.walked_to();
   }
-  return kernel_engine().scan(request);
+  constexpr std::size_t kAt = offsetof(userfault_scan, walk_end);
+  void* walk_end = reinterpret_cast<char*>(argument) + kAt;
+  return guarded_copy(walk_end, &request.walk_end, sizeof request.walk_end) ? result : -EFAULT;
 }
 
 bool is_write_protected(std::uintptr_t address) noexcept {
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
   const Area* area = space.find(address);
-  return area != nullptr &&
-         (area->state(area->page_at(address)).load(std::memory_order_acquire) & page::kWriteProtected) != 0;
+  return area != nullptr && is_protected(area->state(area->page_at(address)).load(std::memory_order_acquire));
 }
 
 }  // namespace userfault::engine::user

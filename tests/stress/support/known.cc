@@ -21,6 +21,8 @@ std::vector<Shown> shown_mappings() {
   std::ifstream file("/proc/self/smaps");
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("VmFlags:")) {
+      // Whether the memory is accounted for is nothing that an engine can see.
+      if (const auto accounted = line.find(" ac"); accounted != std::string::npos) line.erase(accounted, 3);
       if (!result.empty()) result.back().looks += line;
       continue;
     }
@@ -40,7 +42,8 @@ std::vector<Shown> shown_mappings() {
 }
 
 // REG-10: two registered neighbours of the same looks that the kernel keeps apart, because each has
-// had pages of its own before (two anon_vma).
+// had pages of its own before (two anon_vma), or one was made inaccessible before it had any, and is
+// not accounted for.
 bool kept_apart(std::uintptr_t start, std::size_t length) {
   const std::vector<Shown> all = shown_mappings();
   for (std::size_t i = 1; i < all.size(); ++i) {
@@ -144,13 +147,28 @@ bool spins_in_the_kernel(const Arena& arena, std::span<const Operation> done, co
   });
 }
 
-// REAL-38: a read maps the neighbours of its page, too, where the kernel knows of no registration.
-bool shows_neighbours(const Arena& arena, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
-  if (done.back().kind != Kind::kScan || !is_shared(arena, done.back())) return false;
-  const bool shows_more = user.result >= kernel.result && kernel.result >= 0;
-  return shows_more && std::ranges::any_of(done, [&](const Operation& earlier) {
-           return earlier.kind == Kind::kRead && is_shared(arena, earlier);
-         });
+// What a scan said of a page; 0 when nothing.
+std::uint64_t told_of(const Outcome& outcome, std::uint64_t address) {
+  for (std::size_t i = 1; i + 2 < outcome.extra.size(); i += 3)
+    if (address >= outcome.extra[i] && address < outcome.extra[i + 1]) return outcome.extra[i + 2];
+  return 0;
+}
+
+// REAL-38: what this mapping's page table has of the pages of a shared object.
+bool shows_other_pages(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
+                       const Outcome& user) {
+  const Operation& scan = done.back();
+  if (scan.kind != Kind::kScan || !is_shared(arena, scan) || kernel.error != user.error) return false;
+  const bool released = std::ranges::any_of(done, [](const Operation& earlier) {
+    return earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister;
+  });
+  for (std::uint64_t at = scan.start; at < scan.start + scan.length; at += arena.page) {
+    const std::uint64_t by_kernel = told_of(kernel, at);
+    const std::uint64_t by_user = told_of(user, at);
+    if (by_kernel == by_user) continue;
+    return ((by_kernel ^ by_user) & USERFAULT_PAGE_IS_PRESENT) != 0 || (released && by_user == 0);
+  }
+  return false;
 }
 
 }  // namespace
@@ -163,7 +181,7 @@ bool is_known(const World& world, std::span<const Operation> done, const Outcome
   if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, kernel, user)) return true;
   if (kernel == user) return false;
   if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
-      differs_in_minor(world.arena(), done, kernel, user) || shows_neighbours(world.arena(), done, kernel, user) ||
+      differs_in_minor(world.arena(), done, kernel, user) || shows_other_pages(world.arena(), done, kernel, user) ||
       lacks_zero_page(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||

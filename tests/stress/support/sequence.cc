@@ -100,7 +100,10 @@ void choose_details(Choices& choices, const Arena& arena, Operation& operation) 
       operation.source = (arena.scratch.first + choices.below(arena.scratch.count)) * arena.page;
       operation.mode = choices.chance(85) ? 0 : MREMAP_DONTUNMAP;
       break;
-    case Kind::kScan: operation.mode = choices.below(4); break;  // WP_MATCHING, CHECK_WPASYNC
+    case Kind::kScan:
+      operation.mode = choices.below(4);  // WP_MATCHING, CHECK_WPASYNC
+      operation.source = choices.below(kScanQuestions);
+      break;
     case Kind::kFork:
       // Rarer than the rest: it costs more than all of the others together.
       if (choices.chance(70)) operation.kind = Kind::kReopen;

@@ -55,15 +55,16 @@ enum class Kind : std::uint8_t {
 };
 
 inline constexpr std::size_t kDescriptors = 2;
+inline constexpr std::uint64_t kScanQuestions = 6;
 
 // Addresses are bytes from the start of the arena, the same in both worlds.
 struct Operation {
   Kind kind = Kind::kRead;
   std::uint64_t start = 0;
   std::uint64_t length = 0;
-  std::uint64_t source = 0;
-  std::uint64_t mode = 0;  // of the operation; advice, protection or flags of a layout change
-  unsigned thread = 0;     // who makes an access
+  std::uint64_t source = 0;  // of a scan: which question
+  std::uint64_t mode = 0;    // of the operation; advice, protection or flags of a layout change
+  unsigned thread = 0;       // who makes an access
   std::size_t descriptor = 0;
   std::uint64_t tag = 0;  // what is written or copied
 };

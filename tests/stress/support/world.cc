@@ -17,6 +17,35 @@
 namespace userfault::stress {
 namespace {
 
+// What kernels of different age or configuration answer differently is not asked for.
+void ask(userfault_scan& scan, std::uint64_t question) {
+  constexpr std::uint64_t kThere = USERFAULT_PAGE_IS_PRESENT | USERFAULT_PAGE_IS_SWAPPED;
+  constexpr std::uint64_t kAll = kThere | USERFAULT_PAGE_IS_WPALLOWED | USERFAULT_PAGE_IS_WRITTEN |
+                                 USERFAULT_PAGE_IS_FILE | USERFAULT_PAGE_IS_HUGE;
+  scan.return_mask = kAll;
+  switch (question) {
+    case 0:
+      scan.category_mask = USERFAULT_PAGE_IS_WPALLOWED | USERFAULT_PAGE_IS_WRITTEN | USERFAULT_PAGE_IS_PRESENT;
+      scan.return_mask = scan.category_mask;
+      break;
+    case 1: scan.category_mask = scan.return_mask = USERFAULT_PAGE_IS_WRITTEN; break;
+    case 2:
+      scan.category_mask = USERFAULT_PAGE_IS_WRITTEN;
+      scan.vec = scan.vec_len = 0;
+      break;
+    case 3: scan.category_anyof_mask = kThere; break;
+    case 4:
+      scan.category_anyof_mask = kThere;
+      scan.max_pages = 3;
+      scan.vec_len = 2;
+      break;
+    default:
+      scan.category_mask = USERFAULT_PAGE_IS_WRITTEN | USERFAULT_PAGE_IS_PRESENT;
+      scan.category_inverted = USERFAULT_PAGE_IS_WRITTEN;
+      break;
+  }
+}
+
 constexpr std::int64_t kUntouched = 0x5a5a5a5a5a5a5a5a;
 constexpr std::size_t kSourceBytes = std::size_t{16} << 20;
 
@@ -274,8 +303,7 @@ void World::scan(const Operation& operation, Outcome& outcome) {
   scan.vec = reinterpret_cast<std::uint64_t>(regions);
   scan.vec_len = 8;
   scan.flags = operation.mode;
-  scan.category_mask = USERFAULT_PAGE_IS_WPALLOWED | USERFAULT_PAGE_IS_WRITTEN | USERFAULT_PAGE_IS_PRESENT;
-  scan.return_mask = scan.category_mask;
+  ask(scan, operation.source);
   const long found = userfault_pagemap_scan(&scan);
   set(outcome, found);
   if (found >= 0) outcome.extra.push_back(relative(scan.walk_end));
