@@ -8,7 +8,6 @@
 //   uniform   where no policy can be better than another: what the policy itself costs
 // For each: how many accesses had to read the store, and how long one took. Rounds of the three
 // policies alternate; medians.
-// usage: eviction_bench [--mib N] [--accesses N] [--repetitions N] [--engine kernel|user]
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -23,6 +22,7 @@
 #include <vector>
 
 #include "support/interleaved.h"
+#include "support/options.h"
 #include "userfault/pager.h"
 
 namespace {
@@ -142,13 +142,12 @@ void make_file(const Settings& settings) {
 
 Settings parse(int argc, char** argv) {
   Settings settings;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    if (name == "--mib") settings.mib = std::strtoull(argv[i + 1], nullptr, 10);
-    if (name == "--accesses") settings.accesses = std::strtoull(argv[i + 1], nullptr, 10);
-    if (name == "--repetitions") settings.repetitions = std::atoi(argv[i + 1]);
-    if (name == "--engine" && std::string(argv[i + 1]) == "user") settings.engine = EngineKind::kUser;
-  }
+  CLI::App app("Which pages should go?");
+  app.add_option("--mib", settings.mib, "size of the file")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--accesses", settings.accesses)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--repetitions", settings.repetitions)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--engine", settings.engine)->transform(bench::engine_names());
+  bench::parse_or_exit(app, argc, argv);
   return settings;
 }
 

@@ -103,7 +103,8 @@ int main() {
     }
     InThread in_thread(engine);
     table.row(engine == EngineKind::kKernel ? "fault, kernel's engine" : "fault, user engine",
-              bench::compare(plan, [&] { return across.pass(); }, [&] { return in_thread.pass(); }));
+              bench::compare(
+                  plan, [&] { return across.pass(); }, [&] { return in_thread.pass(); }));
   }
   return 0;
 }

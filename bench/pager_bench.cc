@@ -12,9 +12,6 @@
 // Patterns: sequential (every byte), random (one word of a random page), random read-write (the
 // same, and every other access adds to the word; writing it all back to disk is in the time).
 // UMap takes part when the bench was built with -DUSERFAULT_UMAP_PREFIX=PATH of an installed copy.
-// usage: pager_bench [--mib N] [--repetitions N] [--engine kernel|user] [--directory PATH]
-//                    [--patterns sequential,random,write] [--memory warm,cold,25,50]
-//                    [--threads 1,2,8] [--pages 4,64,2048] [--accesses N] [--access calls|pool|ring] [--around PAGES]
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,14 +19,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <random>
-#include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "support/interleaved.h"
 #include "support/mapped_ways.h"
 #include "support/memory_group.h"
+#include "support/options.h"
 
 namespace {
 
@@ -40,44 +39,40 @@ constexpr std::size_t kPage = 4096;
 constexpr std::uint64_t kSlack = std::uint64_t{12} << 20;
 
 struct Settings {
-  std::size_t bytes = std::size_t{256} << 20;
+  std::size_t mib = 256;
+  std::size_t bytes = 0;
   int repetitions = 3;
   std::size_t accesses = 0;  // 0: one for every fourth page, and 1024 where they go to the disk
   std::string directory = "/tmp";
   EngineKind engine = EngineKind::kKernel;
   FileAccess access = FileAccess::kAutomatic;
   std::size_t around = 1;
+  unsigned prefetchers = 1;
   std::vector<std::string> patterns{"sequential", "random", "write"};
   std::vector<std::string> memory{"warm", "cold", "25", "50"};
-  std::vector<std::string> threads{"1", "2", "8"};
-  std::vector<std::string> pages{"4", "64", "2048"};
+  std::vector<unsigned> threads{1, 2, 8};
+  std::vector<std::size_t> pages{4, 64, 2048};
 };
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
-  return parts;
-}
 
 Settings parse(int argc, char** argv) {
   Settings s;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    const std::string value = argv[i + 1];
-    if (name == "--mib") s.bytes = std::stoull(value) << 20;
-    if (name == "--repetitions") s.repetitions = std::stoi(value);
-    if (name == "--accesses") s.accesses = std::stoull(value);
-    if (name == "--directory") s.directory = value;
-    if (name == "--engine") s.engine = value == "user" ? EngineKind::kUser : EngineKind::kKernel;
-    if (name == "--access")
-      s.access = value == "ring" ? FileAccess::kRing : value == "pool" ? FileAccess::kPool : FileAccess::kCalls;
-    if (name == "--around") s.around = std::stoull(value);
-    if (name == "--patterns") s.patterns = split(value);
-    if (name == "--memory") s.memory = split(value);
-    if (name == "--threads") s.threads = split(value);
-    if (name == "--pages") s.pages = split(value);
-  }
+  CLI::App app("Is the pager faster than mmap of the same file, and than LLNL's UMap?");
+  const std::map<std::string, FileAccess> accesses{
+      {"calls", FileAccess::kCalls}, {"pool", FileAccess::kPool}, {"ring", FileAccess::kRing}};
+  app.add_option("--mib", s.mib, "size of the file")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--repetitions", s.repetitions)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--accesses", s.accesses, "random ones; 0: a quarter of the pages, 1024 from the disk");
+  app.add_option("--directory", s.directory, "where the file is made")->check(CLI::ExistingDirectory);
+  app.add_option("--engine", s.engine)->transform(engine_names());
+  app.add_option("--access", s.access, "how the store reads")->transform(CLI::CheckedTransformer(accesses));
+  app.add_option("--around", s.around, "pages filled with the one that was touched")->check(CLI::PositiveNumber);
+  app.add_option("--prefetchers", s.prefetchers)->capture_default_str();
+  app.add_option("--patterns", s.patterns)->delimiter(',')->check(CLI::IsMember({"sequential", "random", "write"}));
+  app.add_option("--memory", s.memory, "warm, cold, or per cent of the data")->delimiter(',');
+  app.add_option("--threads", s.threads)->delimiter(',')->check(CLI::PositiveNumber);
+  app.add_option("--pages", s.pages, "KiB")->delimiter(',')->check(CLI::PositiveNumber);
+  parse_or_exit(app, argc, argv);
+  s.bytes = s.mib << 20;
   return s;
 }
 
@@ -194,6 +189,7 @@ MappedSetting setting_of(const Cell& cell, std::size_t page_size) {
           .around = cell.settings.around,
           .budget = cell.budget(),
           .threads = cell.threads,
+          .prefetchers = cell.settings.prefetchers,
           .engine = cell.settings.engine,
           .direct = cell.limited(),
           .access = cell.settings.access};
@@ -216,7 +212,7 @@ void row(const Cell& cell) {
   for (int i = 0; i < cell.settings.repetitions; ++i) {
     base.push_back(measure<MmapWay>(cell, setting_of(cell, kPage)));
     for (std::size_t k = 0; k < sizes; ++k) {
-      const auto setting = setting_of(cell, std::stoull(cell.settings.pages[k]) << 10);
+      const auto setting = setting_of(cell, cell.settings.pages[k] << 10);
       pager[k].push_back(measure<PagerWay>(cell, setting));
       if (kWithUmap) umap[k].push_back(measure<UmapWay>(cell, setting));
     }
@@ -249,14 +245,14 @@ int main(int argc, char** argv) {
   if (!group.valid())
     std::printf("no memory cgroup can be made here: the budgets below all of the data are left out\n");
   std::printf("| pattern | memory | threads | mmap |");
-  for (const std::string& page : settings.pages) std::printf(" pager, %s KiB |", page.c_str());
+  for (const std::size_t page : settings.pages) std::printf(" pager, %zu KiB |", page);
   std::printf("\n|---|---|---:|---:|");
   for (std::size_t i = 0; i < settings.pages.size(); ++i) std::printf("---:|");
   std::printf("\n");
   for (const std::string& pattern : settings.patterns)
     for (const std::string& memory : settings.memory)
-      for (const std::string& threads : settings.threads) {
-        const Cell cell{settings, file, pattern, memory, static_cast<unsigned>(std::stoul(threads)), group};
+      for (const unsigned threads : settings.threads) {
+        const Cell cell{settings, file, pattern, memory, threads, group};
         if (!cell.limited() || group.valid()) row(cell);
       }
   ::unlink(file.c_str());

@@ -6,7 +6,6 @@
 // in turns within one run:
 //   sequential  one pass over all of it; the ratio of the throughputs. Aim: at least 3.
 //   random      loads in a random order; the ratio of the median fault latencies. Aim: at most 1.
-// usage: restore_bench [--mib N] [--repetitions N] [--file PATH] [--only sequential|random]
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,6 +23,7 @@
 #include <vector>
 
 #include "support/interleaved.h"
+#include "support/options.h"
 #include "userfault/descriptor.h"
 #include "userfault/pager.h"
 #include "userfault/userfault.h"
@@ -149,13 +149,14 @@ double random_median(const Settings& settings, const std::vector<std::uint32_t>&
 
 Settings parse(int argc, char** argv) {
   Settings settings;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    if (name == "--mib") settings.bytes = std::strtoull(argv[i + 1], nullptr, 10) << 20;
-    if (name == "--repetitions") settings.repetitions = std::atoi(argv[i + 1]);
-    if (name == "--file") settings.file = argv[i + 1];
-    if (name == "--only") settings.only = argv[i + 1];
-  }
+  std::size_t mib = settings.bytes >> 20;
+  CLI::App app("Lazy restore against the simplest correct loop.");
+  app.add_option("--mib", mib, "size of the image")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--repetitions", settings.repetitions)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--file", settings.file, "the image, which is made and removed");
+  app.add_option("--only", settings.only)->check(CLI::IsMember({"sequential", "random"}));
+  bench::parse_or_exit(app, argc, argv);
+  settings.bytes = mib << 20;
   return settings;
 }
 

@@ -4,7 +4,6 @@
 // Reads a file through the store in each way, `depth` requests at a time: single pages in a random
 // order, and 256 KiB one after the other; from the page cache, from the disk, and past the page
 // cache (O_DIRECT, from the disk). Medians of several repetitions, in turns.
-// usage: store_bench [--mib N] [--repetitions N] [--directory PATH]
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include <vector>
 
 #include "support/interleaved.h"
+#include "support/options.h"
 #include "userfault/store.h"
 
 namespace {
@@ -87,12 +87,11 @@ int main(int argc, char** argv) {
   std::size_t mib = 256;
   int repetitions = 5;
   std::string directory = "/tmp";
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string name = argv[i];
-    if (name == "--mib") mib = std::strtoull(argv[i + 1], nullptr, 10);
-    if (name == "--repetitions") repetitions = std::atoi(argv[i + 1]);
-    if (name == "--directory") directory = argv[i + 1];
-  }
+  CLI::App app("What the ways to read a file cost.");
+  app.add_option("--mib", mib, "size of the file")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--repetitions", repetitions)->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--directory", directory, "where the file is made")->check(CLI::ExistingDirectory);
+  userfault::bench::parse_or_exit(app, argc, argv);
   const std::size_t bytes = mib << 20;
   const std::string path = directory + "/userfault_store_bench." + std::to_string(::getpid());
   const int fd = ::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);

@@ -31,6 +31,7 @@ struct MappedSetting {
   std::size_t around = 1;        // of the pager: MapOptions::around
   std::uint64_t budget = 0;      // of the pager and UMap; mmap's is its group's
   unsigned threads = 1;
+  unsigned prefetchers = 1;  // of the pager
   EngineKind engine = EngineKind::kKernel;
   bool direct = false;  // the pager reads past the page cache
   FileAccess access = FileAccess::kAutomatic;
@@ -65,7 +66,7 @@ class PagerWay {
   explicit PagerWay(const MappedSetting& setting) : writable_(setting.writable) {
     auto pager = Pager::create({.engine = setting.engine,
                                 .workers = std::min(setting.threads, 4u),
-                                .prefetchers = 1,
+                                .prefetchers = setting.prefetchers,
                                 .budget = setting.budget});
     if (!pager) die_of(pager.error().message());
     auto store = open_file_store(setting.file,
