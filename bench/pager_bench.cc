@@ -47,7 +47,7 @@ struct Settings {
   EngineKind engine = EngineKind::kKernel;
   FileAccess access = FileAccess::kAutomatic;
   std::size_t around = 1;
-  unsigned prefetchers = 1;
+  unsigned prefetchers = 4;
   std::vector<std::string> patterns{"sequential", "random", "write"};
   std::vector<std::string> memory{"warm", "cold", "25", "50"};
   std::vector<unsigned> threads{1, 2, 8};

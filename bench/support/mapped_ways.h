@@ -31,7 +31,7 @@ struct MappedSetting {
   std::size_t around = 1;        // of the pager: MapOptions::around
   std::uint64_t budget = 0;      // of the pager and UMap; mmap's is its group's
   unsigned threads = 1;
-  unsigned prefetchers = 1;  // of the pager
+  unsigned prefetchers = 4;  // of the pager
   EngineKind engine = EngineKind::kKernel;
   bool direct = false;  // the pager reads past the page cache
   FileAccess access = FileAccess::kAutomatic;

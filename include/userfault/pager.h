@@ -57,7 +57,7 @@ enum class Eviction : std::uint8_t {
 struct PagerOptions {
   EngineKind engine = EngineKind::kAutomatic;
   unsigned workers = 1;                         // threads that answer faults, at least 1
-  unsigned prefetchers = 1;                     // threads that fill ahead of faults; 0: nothing is fetched ahead
+  unsigned prefetchers = 4;                     // threads that fill ahead of faults; 0: nothing is fetched ahead
   int store_attempts = 3;                       // tries before a page that the store cannot give is poisoned
   std::chrono::microseconds store_pause{1000};  // before the second try; doubles from there
 

@@ -53,7 +53,7 @@ Shape random_shape(Random& random, EngineKind engine) {
   const std::uint64_t budgets[] = {0, least, least + 3 * kPage, 4 * least, shape.pages * kPage};
   shape.pager = {.engine = engine,
                  .workers = static_cast<unsigned>(1 + random.below(3)),
-                 .prefetchers = static_cast<unsigned>(random.below(3)),
+                 .prefetchers = static_cast<unsigned>(random.below(6)),
                  .store_attempts = 4,  // one for a read of many pages, two that fail
                  .store_pause = std::chrono::microseconds(10),
                  .budget = budgets[random.below(5)],
