@@ -16,6 +16,18 @@ inline constexpr bool kThreadSanitizer = false;
 inline constexpr bool kThreadSanitizer = false;
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kAddressSanitizer = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+inline constexpr bool kAddressSanitizer = true;
+#else
+inline constexpr bool kAddressSanitizer = false;
+#endif
+#else
+inline constexpr bool kAddressSanitizer = false;
+#endif
+
 // For tests that send a signal to a thread which waits in the user engine: TSan keeps signals back
 // until the thread makes a call that TSan intercepts, and our waits are raw system calls.
 inline constexpr char kSignalsAreHeldBack[] = "TSan holds a signal back from a thread that waits in a raw system call";
