@@ -41,10 +41,10 @@ enum class EngineKind : std::uint8_t {
 
 struct OpenOptions {
   EngineKind engine = EngineKind::kAutomatic;
-  Features required{};         // opening fails with EINVAL when one is not offered
-  Features wanted{};           // enabled where they are offered
-  bool nonblocking = true;     // O_NONBLOCK; poll(2) works only with it (real-kernel row 20)
-  bool close_on_exec = true;   // O_CLOEXEC
+  Features required{};        // opening fails with EINVAL when one is not offered
+  Features wanted{};          // enabled where they are offered
+  bool nonblocking = true;    // O_NONBLOCK; poll(2) works only with it (real-kernel row 20)
+  bool close_on_exec = true;  // O_CLOEXEC
   // UFFD_USER_MODE_ONLY (Linux 5.11): an access from inside a system call to a missing page gives
   // EFAULT there instead of a message. kIfNeeded asks for it only when opening without was refused.
   enum class UserModeOnly : std::uint8_t { kNo, kYes, kIfNeeded } user_mode_only = UserModeOnly::kIfNeeded;
@@ -222,8 +222,7 @@ class USERFAULT_EXPORT Descriptor {
     std::span<PageRange> ranges;
     std::uintptr_t walked_to = 0;
   };
-  [[nodiscard]] Result<Written> written(PageRange range, std::span<PageRange> written,
-                                        bool protect_again) const;
+  [[nodiscard]] Result<Written> written(PageRange range, std::span<PageRange> written, bool protect_again) const;
 
   // In-thread resolution: `handler(context, fd(), fault)` runs in the thread that faulted, inside a
   // signal handler, and no message is sent. What it may do: userfault_in_thread(3), which this is.

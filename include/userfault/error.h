@@ -44,9 +44,9 @@ enum class Operation : std::uint8_t {
 
 struct USERFAULT_EXPORT Error {
   Operation operation{};
-  int code = 0;                // a positive errno
-  std::uint64_t address = 0;   // the start of the range, in bytes; 0 where there is none
-  std::uint64_t length = 0;    // bytes
+  int code = 0;               // a positive errno
+  std::uint64_t address = 0;  // the start of the range, in bytes; 0 where there is none
+  std::uint64_t length = 0;   // bytes
   Refuser refused_by = Refuser::kNone;
   std::uint64_t missing_features = 0;  // asked for and not offered here; USERFAULT_FEATURE_*
 

@@ -17,7 +17,10 @@ class BitSet {
   [[nodiscard]] constexpr std::uint64_t bits() const { return bits_; }
   [[nodiscard]] constexpr bool empty() const { return bits_ == 0; }
   [[nodiscard]] constexpr bool has(BitSet wanted) const { return (bits_ & wanted.bits_) == wanted.bits_; }
-  constexpr BitSet& operator|=(BitSet other) { bits_ |= other.bits_; return *this; }
+  constexpr BitSet& operator|=(BitSet other) {
+    bits_ |= other.bits_;
+    return *this;
+  }
   friend constexpr BitSet operator|(BitSet a, BitSet b) { return BitSet(a.bits_ | b.bits_); }
   friend constexpr BitSet operator&(BitSet a, BitSet b) { return BitSet(a.bits_ & b.bits_); }
   friend constexpr BitSet operator-(BitSet a, BitSet b) { return BitSet(a.bits_ & ~b.bits_); }

@@ -39,9 +39,9 @@ struct MapOptions {
 [[nodiscard]] USERFAULT_EXPORT Result<void> unmap(PageRange range) noexcept;
 
 struct RemapOptions {
-  bool may_move = true;     // MREMAP_MAYMOVE
-  bool keep_old = false;    // MREMAP_DONTUNMAP (5.7): the old range stays mapped and empty
-  std::uintptr_t to = 0;    // not 0: MREMAP_FIXED, what was there is unmapped
+  bool may_move = true;   // MREMAP_MAYMOVE
+  bool keep_old = false;  // MREMAP_DONTUNMAP (5.7): the old range stays mapped and empty
+  std::uintptr_t to = 0;  // not 0: MREMAP_FIXED, what was there is unmapped
 };
 // mremap(2) to `new_length` bytes; the new range. Without kEventRemap the moved part loses its
 // registration (real-kernel row 24). EFAULT: not one mapping (row 42). ENOMEM, EINVAL, EAGAIN.

@@ -16,11 +16,11 @@ class Descriptor;
 // waiting thread has a message of its own: several for one page are usual, and resolving the page
 // answers them all. Without write_protect and minor the page is missing.
 struct Fault {
-  std::uintptr_t address = 0;  // the start of the page, or with feature::kExactAddress the very byte
-  bool write = false;          // the access was a write
-  bool write_protect = false;  // the page is there and write-protected: write_unprotect()
-  bool minor = false;          // the page cache has the page, the mapping has not: resume()
-  std::uint32_t thread_id = 0; // gettid(2) of the thread, with feature::kThreadId; else 0
+  std::uintptr_t address = 0;   // the start of the page, or with feature::kExactAddress the very byte
+  bool write = false;           // the access was a write
+  bool write_protect = false;   // the page is there and write-protected: write_unprotect()
+  bool minor = false;           // the page cache has the page, the mapping has not: resume()
+  std::uint32_t thread_id = 0;  // gettid(2) of the thread, with feature::kThreadId; else 0
 };
 
 // The layout events. The thread that caused one waits until it has been read, and while it waits

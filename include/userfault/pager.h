@@ -107,7 +107,7 @@ struct Statistics {
   std::uint64_t write_errors = 0;      // writes that a store refused, retried ones too
   std::uint64_t dirty_bytes = 0;       // written by the program, and not yet to the store
   std::uint64_t memory_waits = 0;      // faults that found no memory and nothing to evict at once
-  LatencyHistogram service;  // from reading a fault's message to the page being there
+  LatencyHistogram service;            // from reading a fault's message to the page being there
 };
 
 // A page that the store could not give, or did not take.

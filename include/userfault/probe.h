@@ -60,10 +60,10 @@ struct Setting {
 };
 
 struct Machine {
-  std::string kernel;        // uname -r
-  int seccomp_mode = -1;     // of the calling thread: 0 none, 1 strict, 2 filter, -1 not known
-  int sysctl = -1;           // vm.unprivileged_userfaultfd; -1: no such file
-  bool may_trace = false;    // CAP_SYS_PTRACE, in the initial user namespace
+  std::string kernel;      // uname -r
+  int seccomp_mode = -1;   // of the calling thread: 0 none, 1 strict, 2 filter, -1 not known
+  int sysctl = -1;         // vm.unprivileged_userfaultfd; -1: no such file
+  bool may_trace = false;  // CAP_SYS_PTRACE, in the initial user namespace
   std::vector<Way> ways;
   bool user_engine_opens = false;
   int user_engine_error = 0;

@@ -18,9 +18,7 @@ struct PageRange {
     return {reinterpret_cast<std::uintptr_t>(start), length};
   }
   [[nodiscard]] std::uintptr_t end() const noexcept { return start + length; }
-  [[nodiscard]] bool contains(std::uintptr_t address) const noexcept {
-    return address - start < length;
-  }
+  [[nodiscard]] bool contains(std::uintptr_t address) const noexcept { return address - start < length; }
   [[nodiscard]] void* data() const noexcept { return reinterpret_cast<void*>(start); }
   // The part from `offset` to the end, or nothing when offset reaches it.
   [[nodiscard]] PageRange from(std::size_t offset) const noexcept {

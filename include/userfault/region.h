@@ -48,9 +48,9 @@ class USERFAULT_EXPORT Region {
   ~Region();
 
   [[nodiscard]] PageRange range() const noexcept { return range_; }
-  [[nodiscard]] std::size_t size() const noexcept { return range_.length; }        // bytes
-  [[nodiscard]] std::size_t page_size() const noexcept { return page_size_; }      // bytes
-  [[nodiscard]] Operations operations() const noexcept { return operations_; }     // what REGISTER said
+  [[nodiscard]] std::size_t size() const noexcept { return range_.length; }     // bytes
+  [[nodiscard]] std::size_t page_size() const noexcept { return page_size_; }   // bytes
+  [[nodiscard]] Operations operations() const noexcept { return operations_; }  // what REGISTER said
   [[nodiscard]] std::byte* data() const noexcept { return static_cast<std::byte*>(range_.data()); }
   // The page that holds `address`, which must be in range().
   [[nodiscard]] PageRange page_of(std::uintptr_t address) const noexcept {

@@ -50,9 +50,8 @@ struct Handle {
 }
 
 [[gnu::always_inline]] inline Result<Transfer> zeropage(Handle handle, PageRange range, bool wake) noexcept {
-  userfault_zeropage argument{.range = {range.start, range.length},
-                              .mode = wake ? 0 : USERFAULT_ZEROPAGE_MODE_DONTWAKE,
-                              .zeropage = 0};
+  userfault_zeropage argument{
+      .range = {range.start, range.length}, .mode = wake ? 0 : USERFAULT_ZEROPAGE_MODE_DONTWAKE, .zeropage = 0};
   const int result = operate(handle, USERFAULT_IOC_ZEROPAGE, &argument);
   return transfer(Operation::kZeropage, result, argument.zeropage, range);
 }

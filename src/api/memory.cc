@@ -9,10 +9,8 @@ namespace userfault::memory {
 namespace {
 
 std::unexpected<Error> failure(Operation operation, std::intptr_t negative, PageRange range = {}) {
-  return std::unexpected(Error{.operation = operation,
-                               .code = static_cast<int>(-negative),
-                               .address = range.start,
-                               .length = range.length});
+  return std::unexpected(Error{
+      .operation = operation, .code = static_cast<int>(-negative), .address = range.start, .length = range.length});
 }
 
 Result<void> done(Operation operation, int result, PageRange range) {
@@ -37,8 +35,7 @@ Result<PageRange> remap(PageRange from, std::size_t new_length, const RemapOptio
   constexpr int kDontUnmap = 4;  // MREMAP_DONTUNMAP; libc before 2.32 has no name for it
   const int flags = (options.may_move || options.keep_old || options.to != 0 ? MREMAP_MAYMOVE : 0) |
                     (options.keep_old ? kDontUnmap : 0) | (options.to != 0 ? MREMAP_FIXED : 0);
-  const std::intptr_t start =
-      engine::layout_engine().mremap(from.start, from.length, new_length, flags, options.to);
+  const std::intptr_t start = engine::layout_engine().mremap(from.start, from.length, new_length, flags, options.to);
   if (start < 0) return failure(Operation::kRemap, start, from);
   return PageRange{static_cast<std::uintptr_t>(start), new_length};
 }

@@ -85,8 +85,8 @@ Result<Opened> open_on(engine::Engine& engine, EngineKind kind, const OpenOption
   const Handshake enabled = shake(engine, fd, enable);
   if (enabled.result < 0) {
     engine.close(fd);
-    return std::unexpected(error_of(Operation::kApi, enabled.result,
-                                    enabled.result == -EPERM ? Refuser::kCapability : Refuser::kNone));
+    return std::unexpected(
+        error_of(Operation::kApi, enabled.result, enabled.result == -EPERM ? Refuser::kCapability : Refuser::kNone));
   }
   return Opened{.fd = fd, .engine = kind, .enabled = enable, .available = enabled.available};
 }

@@ -16,8 +16,7 @@ using Clock = std::chrono::steady_clock;
 int mend(std::span<pollfd> entries) noexcept {
   int ready = 0;
   for (pollfd& entry : entries) {
-    if (entry.fd >= 0)
-      entry.revents = engine::engine_of(entry.fd).poll_events(entry.fd, entry.events, entry.revents);
+    if (entry.fd >= 0) entry.revents = engine::engine_of(entry.fd).poll_events(entry.fd, entry.events, entry.revents);
     ready += entry.revents != 0;
   }
   return ready;

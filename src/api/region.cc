@@ -78,8 +78,8 @@ Result<void> Region::close() noexcept {
     userfault_range argument{range_.start, range_.length};
     const int code = engine::engine_of(fd_).operate(fd_, USERFAULT_IOC_UNREGISTER, &argument);
     if (code < 0)
-      result = std::unexpected(Error{
-          .operation = Operation::kUnregister, .code = -code, .address = range_.start, .length = range_.length});
+      result = std::unexpected(
+          Error{.operation = Operation::kUnregister, .code = -code, .address = range_.start, .length = range_.length});
   }
   if (std::exchange(owned_, false)) {
     const Result<void> unmapped = memory::unmap(range_);

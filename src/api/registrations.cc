@@ -32,9 +32,7 @@ void* map_file(base::Fd file, std::size_t length) {
 
 void* private_anonymous(std::size_t length) { return map(length, MAP_PRIVATE | MAP_ANONYMOUS); }
 void* shared_anonymous(std::size_t length) { return map(length, MAP_SHARED | MAP_ANONYMOUS); }
-void* memfd(std::size_t length) {
-  return map_file(base::Fd(::memfd_create("userfault probe", MFD_CLOEXEC)), length);
-}
+void* memfd(std::size_t length) { return map_file(base::Fd(::memfd_create("userfault probe", MFD_CLOEXEC)), length); }
 void* memfd_private(std::size_t length) {
   const base::Fd file(::memfd_create("userfault probe", MFD_CLOEXEC));
   if (!file.valid() || ::ftruncate(file.get(), static_cast<off_t>(length)) != 0) return MAP_FAILED;
@@ -99,8 +97,7 @@ Registration try_registration(userfault_engine engine, const Backing& backing, s
   if (fd < 0 || userfault_ioctl_api(fd, 0, nullptr, nullptr) != 0 ||
       userfault_ioctl_register(fd, memory, length, modes, &operations) != 0)
     answer.error = errno;
-  else
-    answer.operations = Operations(operations);
+  else answer.operations = Operations(operations);
   if (fd >= 0) userfault_close(fd);
   backing.kind == Kind::kSystemV ? ::shmdt(memory) : userfault_munmap(memory, length);
   return answer;

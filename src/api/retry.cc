@@ -37,8 +37,7 @@ class Backoff {
 };
 
 std::unexpected<Error> exhausted(Operation operation, PageRange range) {
-  return std::unexpected(
-      Error{.operation = operation, .code = EAGAIN, .address = range.start, .length = range.length});
+  return std::unexpected(Error{.operation = operation, .code = EAGAIN, .address = range.start, .length = range.length});
 }
 
 // What is left after a first try that did not do it all. `once` fills a range and returns
@@ -64,8 +63,8 @@ template <typename Once>
       total.outcome = Outcome::kExists;
       userfault_range present{left.start, std::min(page, left.length)};
       if (const int woken = api::operate(handle, USERFAULT_IOC_WAKE, &present); woken < 0)
-        return std::unexpected(Error{
-            .operation = Operation::kWake, .code = -woken, .address = present.start, .length = present.len});
+        return std::unexpected(
+            Error{.operation = Operation::kWake, .code = -woken, .address = present.start, .length = present.len});
       done += present.len;
     }
     if (done >= range.length) return total;
@@ -107,7 +106,7 @@ Result<Transfer> Descriptor::zeropage_fully(PageRange range, const RetryPolicy& 
   if (is_done(first)) [[likely]]
     return first;
   return resume_from(first, handle, Operation::kZeropage, range, policy,
-               [=](PageRange left, std::size_t) { return api::zeropage(handle, left, true); });
+                     [=](PageRange left, std::size_t) { return api::zeropage(handle, left, true); });
 }
 
 Result<Transfer> Descriptor::resume_fully(PageRange range, ContinueOptions options, const RetryPolicy& policy) const {
@@ -116,7 +115,7 @@ Result<Transfer> Descriptor::resume_fully(PageRange range, ContinueOptions optio
   if (is_done(first)) [[likely]]
     return first;
   return resume_from(first, handle, Operation::kContinue, range, policy,
-               [=](PageRange left, std::size_t) { return api::resume(handle, left, options); });
+                     [=](PageRange left, std::size_t) { return api::resume(handle, left, options); });
 }
 
 Result<Transfer> Descriptor::poison_fully(PageRange range, const RetryPolicy& policy) const {
@@ -125,7 +124,7 @@ Result<Transfer> Descriptor::poison_fully(PageRange range, const RetryPolicy& po
   if (is_done(first)) [[likely]]
     return first;
   return resume_from(first, handle, Operation::kPoison, range, policy,
-               [=](PageRange left, std::size_t) { return api::poison(handle, left, true); });
+                     [=](PageRange left, std::size_t) { return api::poison(handle, left, true); });
 }
 
 Result<Transfer> Descriptor::move_fully(PageRange to, std::uintptr_t from, MoveOptions options,
@@ -134,9 +133,8 @@ Result<Transfer> Descriptor::move_fully(PageRange to, std::uintptr_t from, MoveO
   const Result<Transfer> first = api::move(handle, to, from, options);
   if (is_done(first)) [[likely]]
     return first;
-  return resume_from(first, handle, Operation::kMove, to, policy, [=](PageRange left, std::size_t done) {
-    return api::move(handle, left, from + done, options);
-  });
+  return resume_from(first, handle, Operation::kMove, to, policy,
+                     [=](PageRange left, std::size_t done) { return api::move(handle, left, from + done, options); });
 }
 
 Result<void> Descriptor::write_protect_fully(PageRange range, const RetryPolicy& policy) const {

@@ -32,9 +32,9 @@ struct Answer {
 
 // What decides about the doors, as far as this thread can see it.
 struct Surroundings {
-  int seccomp_mode = -1;    // 0 none, 1 strict, 2 filter; -1 not known
-  int sysctl = -1;          // vm.unprivileged_userfaultfd; -1: no such file
-  bool may_trace = false;   // CAP_SYS_PTRACE in the initial user namespace
+  int seccomp_mode = -1;   // 0 none, 1 strict, 2 filter; -1 not known
+  int sysctl = -1;         // vm.unprivileged_userfaultfd; -1: no such file
+  bool may_trace = false;  // CAP_SYS_PTRACE in the initial user namespace
 };
 [[nodiscard]] Surroundings look_around() noexcept;
 

@@ -46,8 +46,8 @@ class Engine {
 
   // Layout changes: each does what the system call does, and what the engine has to do around it.
   // Addresses and mmap results are values in [0, 2^63); -errno otherwise.
-  [[nodiscard]] virtual std::intptr_t mmap(std::uintptr_t start, std::size_t length, int protection, int flags,
-                                           int fd, off_t offset) noexcept = 0;
+  [[nodiscard]] virtual std::intptr_t mmap(std::uintptr_t start, std::size_t length, int protection, int flags, int fd,
+                                           off_t offset) noexcept = 0;
   [[nodiscard]] virtual int munmap(std::uintptr_t start, std::size_t length) noexcept = 0;
   [[nodiscard]] virtual std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t new_length,
                                              int flags, std::uintptr_t to) noexcept = 0;

@@ -71,8 +71,8 @@ USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, st
   if (result == 0 && old != nullptr) show_mask(&old->sa_mask);
   return result;
 }
-extern "C" USERFAULT_ALIAS(sigaction) int __sigaction(
-    int signal, const struct sigaction* action, struct sigaction* old) noexcept;
+extern "C" USERFAULT_ALIAS(sigaction) int __sigaction(int signal, const struct sigaction* action,
+                                                      struct sigaction* old) noexcept;
 
 // BSD's meaning, which is what glibc gives: the handler stays, system calls go on.
 USERFAULT_PRELOADED sighandler_t signal(int signal, sighandler_t handler) noexcept {

@@ -60,8 +60,8 @@ struct Entry {
 };
 
 void close_ours_between(unsigned first, unsigned last) noexcept {
-  const long directory = sigsafe::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"),
-                                              O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  const long directory =
+      sigsafe::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (directory < 0) return;
   alignas(8) char buffer[4096];
   for (;;) {
@@ -84,10 +84,8 @@ int replace(int old_fd, int new_fd, Replace replace_number) noexcept {
   const auto kept = static_cast<int>(sigsafe::raw_syscall(SYS_fcntl, new_fd, F_DUPFD_CLOEXEC, 0));
   const int result = replace_number();
   if (kept < 0) return result;
-  if (result >= 0)
-    user_engine().close(kept);
-  else
-    sigsafe::sys::close(kept);
+  if (result >= 0) user_engine().close(kept);
+  else sigsafe::sys::close(kept);
   return result;
 }
 

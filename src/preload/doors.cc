@@ -99,8 +99,8 @@ bool lies_in_dev(int directory, const char* path, const char* name) noexcept {
     std::memcpy(folder, path, length);
     folder[length] = '\0';
   }
-  const long fd = sigsafe::raw_syscall(SYS_openat, directory, sigsafe::as_long(folder),
-                                       O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  const long fd =
+      sigsafe::raw_syscall(SYS_openat, directory, sigsafe::as_long(folder), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return false;
   const Link link = link_of(static_cast<int>(fd));
   sigsafe::sys::close(static_cast<int>(fd));

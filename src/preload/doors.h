@@ -23,9 +23,9 @@ void note_process() noexcept;
 
 // Whether opening `path` means the device, and a stand-in has to take its
 // place.
-[[nodiscard]] bool wants_stand_in(int directory, const char *path) noexcept;
+[[nodiscard]] bool wants_stand_in(int directory, const char* path) noexcept;
 // The stand-in, or -errno; of `flags` O_CLOEXEC counts.
 [[nodiscard]] int open_stand_in(int flags) noexcept;
 [[nodiscard]] bool is_stand_in(int fd) noexcept;
 
-} // namespace userfault::preload
+}  // namespace userfault::preload

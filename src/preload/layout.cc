@@ -25,8 +25,8 @@ USERFAULT_PRELOADED void* mmap(void* start, size_t length, int protection, int f
   if (active()) return address(user_engine().mmap(number(start), length, protection, flags, fd, offset));
   return call(next.mmap, SYS_mmap, start, length, protection, flags, fd, offset);
 }
-extern "C" USERFAULT_ALIAS(mmap) void* mmap64(void* start, size_t length, int protection,
-                                                                           int flags, int fd, off64_t offset) noexcept;
+extern "C" USERFAULT_ALIAS(mmap) void* mmap64(void* start, size_t length, int protection, int flags, int fd,
+                                              off64_t offset) noexcept;
 
 USERFAULT_PRELOADED int munmap(void* start, size_t length) noexcept {
   if (active()) return finish(user_engine().munmap(number(start), length));

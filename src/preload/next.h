@@ -6,11 +6,11 @@
 // and where no other library has the name, `call` makes the system call itself.
 #pragma once
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -49,6 +49,7 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
 }
 
 // Every name that is forwarded. A line here, a line in exports.map and a function.
+// clang-format off
 #define USERFAULT_FORWARDED(NAME)                                                                       \
   NAME(open) NAME(open64) NAME(openat) NAME(openat64) NAME(fopen) NAME(fopen64)                         \
   NAME(freopen) NAME(freopen64) NAME(lseek)                                                             \
@@ -62,7 +63,7 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
   NAME(send) NAME(recv) NAME(sendto) NAME(recvfrom) NAME(sendmsg) NAME(recvmsg)                         \
   NAME(stat) NAME(lstat) NAME(fstatat) NAME(fstat) NAME(readlink) NAME(readlinkat) NAME(getdents64)     \
   NAME(fork) NAME(_Fork) NAME(clone)                                                                    \
-  NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend) \
+  NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)                 \
   NAME(access) NAME(faccessat) NAME(chdir) NAME(mkdir) NAME(rmdir) NAME(unlink) NAME(rename) NAME(statx)\
   NAME(statfs) NAME(fstatfs) NAME(uname) NAME(getrandom) NAME(pipe) NAME(pipe2) NAME(socketpair)        \
   NAME(nanosleep) NAME(connect) NAME(bind) NAME(setsockopt) NAME(getsockopt) NAME(getsockname)          \
@@ -70,8 +71,9 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
   NAME(wait4) NAME(waitid) NAME(sendmmsg) NAME(recvmmsg) NAME(clock_nanosleep) NAME(getrusage)          \
   NAME(getrlimit) NAME(setrlimit) NAME(sigaltstack) NAME(mincore) NAME(fwrite) NAME(fwrite_unlocked)    \
   NAME(fread) NAME(fread_unlocked) NAME(__fread_chk)                                                    \
-  NAME(sigpending) NAME(sigtimedwait) NAME(swapcontext) NAME(setcontext)              \
+  NAME(sigpending) NAME(sigtimedwait) NAME(swapcontext) NAME(setcontext)                                \
   NAME(pthread_attr_setsigmask_np) NAME(pthread_attr_getsigmask_np)
+// clang-format on
 
 namespace userfault::preload {
 
@@ -87,10 +89,8 @@ void resolve_next() noexcept;
 
 template <typename T>
 long argument_of(T value) noexcept {
-  if constexpr (std::is_pointer_v<T>)
-    return reinterpret_cast<long>(value);
-  else
-    return static_cast<long>(value);
+  if constexpr (std::is_pointer_v<T>) return reinterpret_cast<long>(value);
+  else return static_cast<long>(value);
 }
 
 // The next definition, or the system call `number` with the same arguments.
@@ -99,10 +99,8 @@ auto call(Function function, long number, Arguments... arguments) noexcept {
   using Result = decltype(function(arguments...));
   if (function != nullptr) return function(arguments...);
   const long result = finish(sigsafe::raw_syscall(number, argument_of(arguments)...));
-  if constexpr (std::is_pointer_v<Result>)
-    return reinterpret_cast<Result>(result);
-  else
-    return static_cast<Result>(result);
+  if constexpr (std::is_pointer_v<Result>) return reinterpret_cast<Result>(result);
+  else return static_cast<Result>(result);
 }
 
 }  // namespace userfault::preload

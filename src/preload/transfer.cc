@@ -86,8 +86,8 @@ USERFAULT_PRELOADED ssize_t __pread_chk(int fd, void* buffer, size_t bytes, off_
   if (bytes > size && next.__pread_chk != nullptr) return next.__pread_chk(fd, buffer, bytes, offset, size);
   return pread(fd, buffer, bytes, offset);
 }
-extern "C" USERFAULT_ALIAS(__pread_chk) ssize_t __pread64_chk(int fd, void* buffer, size_t bytes, off64_t offset,
-                                                               size_t size);
+extern "C" USERFAULT_ALIAS(__pread_chk) ssize_t
+    __pread64_chk(int fd, void* buffer, size_t bytes, off64_t offset, size_t size);
 
 USERFAULT_PRELOADED ssize_t write(int fd, const void* buffer, size_t bytes) {
   const iovec piece = piece_of(buffer, bytes);
@@ -158,8 +158,8 @@ USERFAULT_PRELOADED ssize_t preadv2(int fd, const iovec* pieces, int count, off_
     return next.preadv2(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
   });
 }
-extern "C" USERFAULT_ALIAS(preadv2) ssize_t preadv64v2(int fd, const iovec* pieces, int count, off64_t offset,
-                                                       int flags);
+extern "C" USERFAULT_ALIAS(preadv2) ssize_t
+    preadv64v2(int fd, const iovec* pieces, int count, off64_t offset, int flags);
 
 USERFAULT_PRELOADED ssize_t pwritev2(int fd, const iovec* pieces, int count, off_t offset, int flags) {
   if (!active() || !is_valid(count)) return next.pwritev2(fd, pieces, count, offset, flags);
@@ -168,5 +168,5 @@ USERFAULT_PRELOADED ssize_t pwritev2(int fd, const iovec* pieces, int count, off
     return next.pwritev2(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
   });
 }
-extern "C" USERFAULT_ALIAS(pwritev2) ssize_t pwritev64v2(int fd, const iovec* pieces, int count, off64_t offset,
-                                                         int flags);
+extern "C" USERFAULT_ALIAS(pwritev2) ssize_t
+    pwritev64v2(int fd, const iovec* pieces, int count, off64_t offset, int flags);

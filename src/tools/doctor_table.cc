@@ -47,10 +47,8 @@ void ways(Out out, const Machine& machine) {
                  machine.user_engine_opens ? "works" : errno_name(machine.user_engine_error));
   for (const Refuser refuser : refusers)
     fmt::format_to(out, "  To pass {}: {}.\n", name_of(refuser), advice_for(refuser));
-  if (machine.engine == EngineKind::kAutomatic)
-    fmt::format_to(out, "  No engine opens: {}\n", machine.why);
-  else
-    fmt::format_to(out, "  Picked: the {} engine; {}.\n", name_of(machine.engine), machine.why);
+  if (machine.engine == EngineKind::kAutomatic) fmt::format_to(out, "  No engine opens: {}\n", machine.why);
+  else fmt::format_to(out, "  Picked: the {} engine; {}.\n", name_of(machine.engine), machine.why);
 }
 
 void features(Out out, const Machine& machine) {
@@ -64,8 +62,8 @@ struct Letter {
   Operations operation;
   char letter;
 };
-constexpr std::array kLetters{Letter{operation::kWake, 'w'},     Letter{operation::kCopy, 'c'},
-                              Letter{operation::kZeropage, 'z'}, Letter{operation::kMove, 'm'},
+constexpr std::array kLetters{Letter{operation::kWake, 'w'},         Letter{operation::kCopy, 'c'},
+                              Letter{operation::kZeropage, 'z'},     Letter{operation::kMove, 'm'},
                               Letter{operation::kWriteprotect, 'p'}, Letter{operation::kContinue, 'n'},
                               Letter{operation::kPoison, 'x'}};
 
@@ -82,8 +80,9 @@ void registrations(Out out, const Machine& machine) {
   if (machine.registrations.empty()) return;
   constexpr std::array kColumns{mode::kMissing, mode::kWriteProtect, mode::kMinor,
                                 mode::kMissing | mode::kWriteProtect | mode::kMinor};
-  fmt::format_to(out, "\nOperations by kind of memory and mode (w WAKE, c COPY, z ZEROPAGE, m MOVE, "
-                      "p WRITEPROTECT, n CONTINUE, x POISON)\n");
+  fmt::format_to(out,
+                 "\nOperations by kind of memory and mode (w WAKE, c COPY, z ZEROPAGE, m MOVE, "
+                 "p WRITEPROTECT, n CONTINUE, x POISON)\n");
   fmt::format_to(out, "  {:<18} {:<8} {:<8} {:<8} {}", "", "MISSING", "WP", "MINOR", "all three");
   const char* row = nullptr;
   for (const Registration& registration : machine.registrations) {

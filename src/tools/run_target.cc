@@ -79,8 +79,8 @@ std::expected<void, Refusal> check_binary(const std::string& path, const std::st
                                    path));
   const auto loader = loader_of(head, *header);
   if (!loader)
-    return refuse(126, fmt::format("{} is statically linked: it has no loader that could preload a library. {}", path,
-                                   kInstead));
+    return refuse(
+        126, fmt::format("{} is statically linked: it has no loader that could preload a library. {}", path, kInstead));
   if (!is_glibc_loader(*loader))
     return refuse(126, fmt::format("{} runs on the loader {}, which is not glibc's; the preload library needs glibc. "
                                    "{}",

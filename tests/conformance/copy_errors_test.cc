@@ -62,8 +62,8 @@ CONFORMANCE_TEST(CopyErrors, SourceThatFaults, "COPY-05 REAL-14", Backings::kAll
   Mapping map(ctx, 2);
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);
-  auto* source = static_cast<char*>(
-      ::mmap(nullptr, map.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* source =
+      static_cast<char*>(::mmap(nullptr, map.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   fill_pattern(source, map.size(), 3);
   ::mprotect(source + map.page_size(), map.page_size(), PROT_NONE);
   EXPECT_EQ(uffd.copy(map.range(0, 1), source + map.page_size()), Fails(EFAULT, -EFAULT));

@@ -62,7 +62,7 @@ CONFORMANCE_TEST(DescriptorDevice, IgnoresTheSysctlAndTheCapability, "REAL-26 FD
 CONFORMANCE_TEST(DescriptorDevice, ModeShutsOthersOut, "REAL-26", Backings::kNone) {
   const int device = open_device(ctx);
   if (::geteuid() != 0) GTEST_SKIP() << "becoming another user needs root";
-  struct stat node{};
+  struct stat node {};
   ASSERT_EQ(::fstat(device, &node), 0);
   if ((node.st_mode & (S_IROTH | S_IWOTH)) != 0) GTEST_SKIP() << "/dev/userfaultfd is open to others here";
   ChildProcess child([&](int) {

@@ -84,9 +84,8 @@ void expect_survives(const Context& ctx, std::uint32_t action) {
     filter_system_call(SYS_userfaultfd, action);
     const int fd = userfault_open(ctx.engine, O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-      const int expected = (action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO
-                               ? static_cast<int>(action & SECCOMP_RET_DATA)
-                               : EPERM;
+      const int expected =
+          (action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO ? static_cast<int>(action & SECCOMP_RET_DATA) : EPERM;
       EXPECT_EQ(errno, expected);
       return;
     }

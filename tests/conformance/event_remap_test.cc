@@ -17,9 +17,7 @@ constexpr int kMoveTo = MREMAP_MAYMOVE | MREMAP_FIXED;
 Range range_at(const void* start, std::size_t length) { return {reinterpret_cast<std::uintptr_t>(start), length}; }
 
 Task move_in_thread(const Mapping& map, char* to) {
-  return Task([&map, to] {
-    EXPECT_EQ(userfault_mremap(map.page(0), map.size(), map.size(), kMoveTo, to), to);
-  });
+  return Task([&map, to] { EXPECT_EQ(userfault_mremap(map.page(0), map.size(), map.size(), kMoveTo, to), to); });
 }
 
 CONFORMANCE_TEST(EventRemap, TellsFromWhereToWhere, "FEAT-02 MSG-04", Backings::kAll) {
@@ -83,8 +81,7 @@ CONFORMANCE_TEST(EventRemap, WhatStaysMappedIsMissingAgain, "REAL-43", Backings:
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);
   fill_page(uffd, map, 0, 3);
-  void* const to =
-      userfault_mremap(map.page(0), map.size(), map.size(), MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  void* const to = userfault_mremap(map.page(0), map.size(), map.size(), MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
   ASSERT_NE(to, MAP_FAILED);
   expect_pattern(to, map.page_size(), 3);
   Faulter faulter = expect_read_faults(uffd, map.page(0));
@@ -100,8 +97,7 @@ CONFORMANCE_TEST(EventRemap, SharedPageThatStaysMappedIsStillThere, "REAL-49", B
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);
   fill_page(uffd, map, 0, 3);
-  void* const to =
-      userfault_mremap(map.page(0), map.size(), map.size(), MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
+  void* const to = userfault_mremap(map.page(0), map.size(), map.size(), MREMAP_MAYMOVE | MREMAP_DONTUNMAP, nullptr);
   ASSERT_NE(to, MAP_FAILED);
   EXPECT_EQ(expect_readable(uffd, map.page(0)), pattern_word(3, 0));
   expect_pattern(to, map.page_size(), 3);

@@ -54,9 +54,8 @@ CONFORMANCE_TEST(EventUnmap, ShrinkingTellsTheTail, "FEAT-06", Backings::kAll) {
   Mapping map(ctx, 3);
   Uffd uffd(ctx, {.features = kUnmap});
   uffd.must_register(map.all(), kMissing);
-  Task shrinking([&] {
-    EXPECT_EQ(userfault_mremap(map.page(0), map.size(), map.page_size(), 0, nullptr), map.page(0));
-  });
+  Task shrinking(
+      [&] { EXPECT_EQ(userfault_mremap(map.page(0), map.size(), map.page_size(), 0, nullptr), map.page(0)); });
   expect_unmapped(uffd, map.range(1, 2));
   shrinking.join();
 }
@@ -107,9 +106,9 @@ CONFORMANCE_TEST(EventUnmap, FaultingThreadGoesOnWithWhatWasMappedOverIt, "REAL-
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);
   Faulter faulter = expect_read_faults(uffd, map.page(0));
-  ASSERT_EQ(userfault_mmap(map.page(0), map.size(), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
-            map.page(0));
+  ASSERT_EQ(
+      userfault_mmap(map.page(0), map.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+      map.page(0));
   faulter.expect_waiting();
   EXPECT_EQ(uffd.wake(map.all()), Succeeds());
   EXPECT_EQ(faulter.join().value, 0u);

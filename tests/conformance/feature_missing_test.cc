@@ -41,8 +41,7 @@ CONFORMANCE_TEST(FeatureMissing, PageOfTheCacheIsNotMissing, "FEAT-05 FEAT-04", 
 }
 
 // Private, of a file in memory: the page that COPY brings is this mapping's alone.
-CONFORMANCE_TEST(FeatureMissing, PrivateMappingOfAMemoryFile, "REAL-51 FEAT-05",
-                 Backings::kMemfd | Backings::kTmpfs) {
+CONFORMANCE_TEST(FeatureMissing, PrivateMappingOfAMemoryFile, "REAL-51 FEAT-05", Backings::kMemfd | Backings::kTmpfs) {
   ctx.differs_on_user("REAL-51: a private mapping of a memfd or tmpfs file cannot be registered");
   Mapping shared(ctx, 1);
   const std::size_t bytes = shared.page_size();

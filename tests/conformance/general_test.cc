@@ -42,8 +42,7 @@ bool offered(const Context& ctx, const Request& request) {
 
 // Two pages, the second of which is not there to be read.
 char* page_before_a_hole() {
-  auto* memory = static_cast<char*>(
-      ::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* memory = static_cast<char*>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   ::munmap(memory + 4096, 4096);
   return memory;
 }
@@ -69,8 +68,8 @@ CONFORMANCE_TEST(General, ArgumentReadOnly, "GEN-01 GEN-04 REAL-60", Backings::k
   Uffd uffd(ctx);
   uffd.must_register(map.all(), kMissing);
   const auto source = pattern(map.page_size(), 1);
-  auto* argument = static_cast<userfault_copy*>(
-      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* argument =
+      static_cast<userfault_copy*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   *argument = {map.range(0, 1).start, reinterpret_cast<std::uintptr_t>(source.data()), map.page_size(), 0, 0};
   ::mprotect(argument, 4096, PROT_READ);
   Faulter faulter = expect_read_faults(uffd, map.page(0));
@@ -114,11 +113,11 @@ CONFORMANCE_TEST(General, UnknownRequests, "GEN-03", Backings::kNone) {
   alignas(8) std::array<std::uint64_t, 8> argument{map.all().start, map.all().length};
   const auto copy_number = USERFAULT_IOC_COPY;
   const std::array<unsigned long, 5> unknown{
-      (copy_number & ~0xffUL) | 0x3e,          // a number that no operation has
-      copy_number & ~(3UL << 30),              // no direction
-      copy_number - (8UL << 16),               // a shorter struct
-      copy_number ^ (1UL << 8),                // another type
-      USERFAULT_DEV_IOC_NEW,                   // belongs to the device, not to a descriptor
+      (copy_number & ~0xffUL) | 0x3e,  // a number that no operation has
+      copy_number & ~(3UL << 30),      // no direction
+      copy_number - (8UL << 16),       // a shorter struct
+      copy_number ^ (1UL << 8),        // another type
+      USERFAULT_DEV_IOC_NEW,           // belongs to the device, not to a descriptor
   };
   for (const unsigned long request : unknown) {
     EXPECT_EQ(uffd.raw(request, argument.data()), Fails(EINVAL)) << std::hex << request;

@@ -95,9 +95,8 @@ CONFORMANCE_TEST(MessageRead, BlockingDescriptorWaits, "MSG-01", Backings::kAll)
   Uffd uffd(ctx, {.nonblocking = false});
   uffd.must_register(map.all(), kMissing);
   userfault_msg message{};
-  Task reader([&] {
-    EXPECT_EQ(userfault_read(uffd.fd(), &message, sizeof message), static_cast<ssize_t>(sizeof message));
-  });
+  Task reader(
+      [&] { EXPECT_EQ(userfault_read(uffd.fd(), &message, sizeof message), static_cast<ssize_t>(sizeof message)); });
   reader.expect_waiting();
   Faulter faulter = Faulter::read(map.page(0));
   reader.join();

@@ -15,7 +15,7 @@ namespace {
 std::atomic<int> g_signals{0};
 
 void install_handler(int flags) {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) { g_signals.fetch_add(1); };
   action.sa_flags = flags;
   ASSERT_EQ(::sigaction(SIGUSR1, &action, nullptr), 0);

@@ -135,8 +135,8 @@ CONFORMANCE_TEST(RegisterErrors, NoMappingIsLeft, "REG-01 UNREG-02", Backings::k
   Mapping other(ctx, 3);
   // Every second page of a large reservation with another protection is a mapping of its own.
   const auto bytes = static_cast<std::size_t>(limit + 16) * kPage;
-  auto* filler = static_cast<char*>(
-      ::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  auto* filler =
+      static_cast<char*>(::mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   ASSERT_NE(static_cast<void*>(filler), MAP_FAILED);
   std::size_t offset = kPage;
   while (offset < bytes && ::mprotect(filler + offset, kPage, PROT_READ) == 0) offset += 2 * kPage;

@@ -5,9 +5,7 @@
 namespace userfault::conformance {
 namespace {
 
-Range alias_range(const Mapping& map) {
-  return {reinterpret_cast<std::uintptr_t>(map.alias(0)), map.page_size()};
-}
+Range alias_range(const Mapping& map) { return {reinterpret_cast<std::uintptr_t>(map.alias(0)), map.page_size()}; }
 
 // Filling the first makes the second one's page a page of the cache: it is there.
 CONFORMANCE_TEST(SharedPage, FilledThroughTheOtherMappingExists, "REAL-45", Backings::kShared) {

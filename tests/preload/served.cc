@@ -57,11 +57,8 @@ void Served::answer(const uffd_msg& message) {
   ++faults_;
   std::array<char, kPage> source;
   source.fill(content((page - reinterpret_cast<std::uintptr_t>(memory_)) / kPage));
-  uffdio_copy copy{.dst = page,
-                   .src = reinterpret_cast<std::uintptr_t>(source.data()),
-                   .len = kPage,
-                   .mode = 0,
-                   .copy = 0};
+  uffdio_copy copy{
+      .dst = page, .src = reinterpret_cast<std::uintptr_t>(source.data()), .len = kPage, .mode = 0, .copy = 0};
   ::ioctl(fd_, UFFDIO_COPY, &copy);
 }
 

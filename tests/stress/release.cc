@@ -30,12 +30,9 @@ void read_either(const Memory& memory, std::size_t page) {
 void take_some(const Uffd& uffd, std::size_t most) {
   for (std::size_t taken = 0; taken < most;) {
     userfault_msg message;
-    if (userfault_read(uffd.fd(), &message, sizeof message) > 0)
-      ++taken;
-    else if (errno == EAGAIN)
-      std::this_thread::yield();
-    else
-      fail("read: %s", std::strerror(errno));
+    if (userfault_read(uffd.fd(), &message, sizeof message) > 0) ++taken;
+    else if (errno == EAGAIN) std::this_thread::yield();
+    else fail("read: %s", std::strerror(errno));
   }
 }
 

@@ -99,10 +99,8 @@ class Remove {
       const std::size_t page = memory_.index_of(message.arg.pagefault.address);
       make_page(source.data(), page, fillings_.fetch_add(1) + 1);
       const int error = uffd_.copy(memory_, page, source.data(), 1);
-      if (error == EEXIST)
-        uffd_.wake(memory_, page, 1);
-      else if (error != 0)
-        fail("UFFDIO_COPY of page %zu: %s", page, std::strerror(error));
+      if (error == EEXIST) uffd_.wake(memory_, page, 1);
+      else if (error != 0) fail("UFFDIO_COPY of page %zu: %s", page, std::strerror(error));
     }
   }
 

@@ -139,8 +139,7 @@ TEST_P(ApiOpen, ReleaseGivesTheNumberAway) {
   const int fd = descriptor->release();
   EXPECT_EQ(descriptor->fd(), -1);
   descriptor->close();
-  EXPECT_EQ(userfault_engine_of(fd),
-            GetParam() == EngineKind::kUser ? USERFAULT_ENGINE_USER : USERFAULT_ENGINE_KERNEL);
+  EXPECT_EQ(userfault_engine_of(fd), GetParam() == EngineKind::kUser ? USERFAULT_ENGINE_USER : USERFAULT_ENGINE_KERNEL);
   EXPECT_EQ(userfault_close(fd), 0);
 }
 

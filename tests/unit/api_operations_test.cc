@@ -240,10 +240,10 @@ TEST_P(ApiOperations, PoisonRaisesSigbus) {
   EXPECT_EQ(rest->bytes, kPage);
   static sigjmp_buf back;
   // As a program sets it: behind the engine's own handler, where it has one.
-  const sigsafe::KernelSigaction before = sigsafe::set_program_action(
-      SIGBUS, {.handler = [](int, siginfo_t*, void*) { siglongjmp(back, 1); },
-               .flags = SA_SIGINFO | sigsafe::kSaRestorer,
-               .restorer = sigsafe::userfault_sigsafe_restorer});
+  const sigsafe::KernelSigaction before =
+      sigsafe::set_program_action(SIGBUS, {.handler = [](int, siginfo_t*, void*) { siglongjmp(back, 1); },
+                                           .flags = SA_SIGINFO | sigsafe::kSaRestorer,
+                                           .restorer = sigsafe::userfault_sigsafe_restorer});
   static volatile bool survived;
   survived = false;
   if (sigsetjmp(back, 1) == 0) {

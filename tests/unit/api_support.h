@@ -51,8 +51,8 @@ class ApiTest : public testing::TestWithParam<EngineKind> {
   Features available_{};
 };
 
-#define USERFAULT_ON_BOTH_ENGINES(suite)                                                             \
-  INSTANTIATE_TEST_SUITE_P(, suite, testing::Values(EngineKind::kKernel, EngineKind::kUser),         \
+#define USERFAULT_ON_BOTH_ENGINES(suite)                                                     \
+  INSTANTIATE_TEST_SUITE_P(, suite, testing::Values(EngineKind::kKernel, EngineKind::kUser), \
                            [](const auto& parameter) { return std::string(name_of(parameter.param)); })
 
 // Why a Result failed, for EXPECT_TRUE(result) << why(result).

@@ -87,10 +87,12 @@ TEST(BaseMutex, TryLockFailsWhileAnotherThreadHoldsIt) {
   bool taken = true;
   const MutexLock lock(mutex);
   Thread thread;
-  ASSERT_EQ(thread.start("uf-try", [&] {
-    if (mutex.try_lock()) mutex.unlock();
-    else taken = false;
-  }), 0);
+  ASSERT_EQ(thread.start("uf-try",
+                         [&] {
+                           if (mutex.try_lock()) mutex.unlock();
+                           else taken = false;
+                         }),
+            0);
   thread.join();
   EXPECT_FALSE(taken);
 }
@@ -100,11 +102,13 @@ TEST(BaseCondition, WakesWhoWaits) {
   Condition changed;
   bool ready = false;
   Thread thread;
-  ASSERT_EQ(thread.start("uf-notify", [&] {
-    const MutexLock lock(mutex);
-    ready = true;
-    changed.notify_one();
-  }), 0);
+  ASSERT_EQ(thread.start("uf-notify",
+                         [&] {
+                           const MutexLock lock(mutex);
+                           ready = true;
+                           changed.notify_one();
+                         }),
+            0);
   const MutexLock lock(mutex);
   while (!ready) changed.wait(mutex);
   EXPECT_TRUE(ready);

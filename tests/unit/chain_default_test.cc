@@ -130,12 +130,13 @@ TEST(ChainDefault, EmulatedSigbusKillsAtTheFault) {
 TEST(ChainDefault, EmulatedSigbusReachesAHandlerOnceWithResetHand) {
   const auto end = run_in_child([](Report) {
     static std::atomic<int> calls;
-    const KernelSigaction action{.handler = [](int signal, siginfo_t* info, void*) {
-                                   if (signal != SIGBUS || info->si_addr != page_of_the_test()) _exit(2);
-                                   ++calls;
-                                   raw_syscall(SYS_mprotect, reinterpret_cast<long>(page_of_the_test()), 4096,
-                                               PROT_READ | PROT_WRITE);
-                                 },
+    const KernelSigaction action{.handler =
+                                     [](int signal, siginfo_t* info, void*) {
+                                       if (signal != SIGBUS || info->si_addr != page_of_the_test()) _exit(2);
+                                       ++calls;
+                                       raw_syscall(SYS_mprotect, reinterpret_cast<long>(page_of_the_test()), 4096,
+                                                   PROT_READ | PROT_WRITE);
+                                     },
                                  .flags = SA_SIGINFO | SA_RESETHAND | kSaRestorer,
                                  .restorer = userfault_sigsafe_restorer};
     raw_sigaction(SIGBUS, &action, nullptr);

@@ -149,11 +149,14 @@ INSTANTIATE_TEST_SUITE_P(Chain, Seeing,
 TEST(Chain, InterruptedStateSurvivesTheMovedFrame) {
   const ChildEnd end = run_in_child([](Report) {
     use_alternate_stack();
-    use_program_action(true, SIGSEGV, [](int, siginfo_t*, void*) {
-      volatile double noise = 1;
-      for (int i = 0; i < 50; ++i) noise = noise * 1.5 + i;
-      open_page();
-    }, SA_SIGINFO);
+    use_program_action(
+        true, SIGSEGV,
+        [](int, siginfo_t*, void*) {
+          volatile double noise = 1;
+          for (int i = 0; i < 50; ++i) noise = noise * 1.5 + i;
+          open_page();
+        },
+        SA_SIGINFO);
     double a = 1.25;
     double b = 2.5;
     volatile char* page = closed_page();
@@ -196,10 +199,13 @@ TEST(Chain, IgnoredSentSignalIsIgnored) {
 TEST(Chain, FaultInABlockedHandlerKillsInsteadOfRecursing) {
   const ChildEnd end = run_in_child([](Report report) {
     static const Report* out = &report;
-    use_program_action(true, SIGSEGV, [](int, siginfo_t*, void*) {
-      (*out)('x');
-      touch(closed_page());
-    }, SA_SIGINFO);
+    use_program_action(
+        true, SIGSEGV,
+        [](int, siginfo_t*, void*) {
+          (*out)('x');
+          touch(closed_page());
+        },
+        SA_SIGINFO);
     touch(closed_page());
   });
   EXPECT_TRUE(end.killed_by(SIGSEGV)) << end.status;
@@ -223,10 +229,13 @@ TEST(Chain, OursMayFaultInsideTheProgramsHandler) {
     const ChildEnd end = run_in_child([&](Report report) {
       use_alternate_stack();
       resolvable = static_cast<char*>(mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-      use_program_action(false, SIGSEGV, [](int signal, siginfo_t* info, void* context) {
-        *const_cast<volatile char*>(resolvable) = 7;
-        record(signal, info, context);
-      }, SA_SIGINFO | flags);
+      use_program_action(
+          false, SIGSEGV,
+          [](int signal, siginfo_t* info, void* context) {
+            *const_cast<volatile char*>(resolvable) = 7;
+            record(signal, info, context);
+          },
+          SA_SIGINFO | flags);
       if (install(SIGSEGV, resolving) != 0) _exit(1);
       touch(closed_page());
       if (calls != 1 || *resolvable != 7) _exit(2);
@@ -244,10 +253,13 @@ TEST(Chain, SiglongjmpOutOfTheHandler) {
     for (const std::uint64_t flags : {0, SA_ONSTACK}) {
       const ChildEnd end = run_in_child([&](Report) {
         if (alternate_stack) use_alternate_stack();
-        use_program_action(true, SIGSEGV, [](int, siginfo_t*, void*) {
-          ++calls;
-          siglongjmp(back, 1);
-        }, SA_SIGINFO | flags);
+        use_program_action(
+            true, SIGSEGV,
+            [](int, siginfo_t*, void*) {
+              ++calls;
+              siglongjmp(back, 1);
+            },
+            SA_SIGINFO | flags);
         while (calls < 1000)
           if (sigsetjmp(back, 1) == 0) touch(closed_page());
         if (calls != 1000) _exit(1);
@@ -271,7 +283,8 @@ TEST(Chain, StackOverflow) {
       const rlimit small{256 * 1024, 256 * 1024};
       setrlimit(RLIMIT_STACK, &small);
       use_alternate_stack();
-      use_program_action(true, SIGSEGV, [](int, siginfo_t*, void*) { _exit(0); }, flags);
+      use_program_action(
+          true, SIGSEGV, [](int, siginfo_t*, void*) { _exit(0); }, flags);
       overflow(0);
     });
     EXPECT_TRUE(end.killed_by(SIGSEGV)) << end.status;
@@ -280,7 +293,8 @@ TEST(Chain, StackOverflow) {
     const rlimit small{256 * 1024, 256 * 1024};
     setrlimit(RLIMIT_STACK, &small);
     use_alternate_stack();
-    use_program_action(true, SIGSEGV, [](int, siginfo_t*, void*) { _exit(0); }, SA_SIGINFO | SA_ONSTACK);
+    use_program_action(
+        true, SIGSEGV, [](int, siginfo_t*, void*) { _exit(0); }, SA_SIGINFO | SA_ONSTACK);
     overflow(0);
   });
   EXPECT_TRUE(end.exited(0)) << end.status;
@@ -290,10 +304,13 @@ TEST(Chain, StackOverflow) {
 TEST(Chain, ChangedContextIsUsed) {
   const ChildEnd end = run_in_child([](Report) {
     use_alternate_stack();
-    use_program_action(true, SIGSEGV, [](int, siginfo_t*, void* context) {
-      open_page();
-      mask_of({.info = nullptr, .context = static_cast<ucontext_t*>(context)}) |= bit_of(SIGWINCH);
-    }, SA_SIGINFO);
+    use_program_action(
+        true, SIGSEGV,
+        [](int, siginfo_t*, void* context) {
+          open_page();
+          mask_of({.info = nullptr, .context = static_cast<ucontext_t*>(context)}) |= bit_of(SIGWINCH);
+        },
+        SA_SIGINFO);
     touch(closed_page());
     if (current_mask() != bit_of(SIGWINCH)) _exit(1);
   });
@@ -306,10 +323,13 @@ int trace_length;
 TEST(Chain, BacktraceOfTheHandlerReachesTheFault) {
   const auto depth = [](bool chained) {
     return run_in_child([&](Report report) {
-      use_program_action(chained, SIGSEGV, [](int, siginfo_t*, void*) {
-        trace_length = backtrace(trace, 64);
-        open_page();
-      }, SA_SIGINFO);
+      use_program_action(
+          chained, SIGSEGV,
+          [](int, siginfo_t*, void*) {
+            trace_length = backtrace(trace, 64);
+            open_page();
+          },
+          SA_SIGINFO);
       trace_length = backtrace(trace, 64);  // loads the unwinder before the handler needs it
       touch(closed_page());
       report(trace_length);

@@ -48,8 +48,19 @@ TEST_P(Classify, Row) { EXPECT_EQ(name_of(classify(GetParam().facts)), name_of(G
 
 const Row kRows[] = {
     {"Works", today(0), Refuser::kNone},
-    {"Killed", with(today(0), [](Facts& f) { f.answer.signal = SIGSYS; f.seccomp_mode = 2; }), Refuser::kSeccomp},
-    {"KilledWithoutProc", with(today(0), [](Facts& f) { f.answer.signal = SIGSYS; f.seccomp_mode = -1; }),
+    {"Killed",
+     with(today(0),
+          [](Facts& f) {
+            f.answer.signal = SIGSYS;
+            f.seccomp_mode = 2;
+          }),
+     Refuser::kSeccomp},
+    {"KilledWithoutProc",
+     with(today(0),
+          [](Facts& f) {
+            f.answer.signal = SIGSYS;
+            f.seccomp_mode = -1;
+          }),
      Refuser::kSeccomp},
     {"Emfile", today(EMFILE), Refuser::kLimit},
     {"Enfile", today(ENFILE), Refuser::kLimit},
@@ -57,43 +68,108 @@ const Row kRows[] = {
     {"Sysctl", today(EPERM), Refuser::kSysctl},
     {"SysctlWithoutProc", with(today(EPERM), [](Facts& f) { f.sysctl = -1; }), Refuser::kSysctl},
     {"SysctlBefore511AlsoForUserModeOnly",
-     with(today(EPERM), [](Facts& f) { f.flags = kUmo; f.kernel = {5, 4}; }), Refuser::kSysctl},
-    {"FilterThoughTheSysctlAllows", with(today(EPERM), [](Facts& f) { f.sysctl = 1; f.seccomp_mode = 2; }),
+     with(today(EPERM),
+          [](Facts& f) {
+            f.flags = kUmo;
+            f.kernel = {5, 4};
+          }),
+     Refuser::kSysctl},
+    {"FilterThoughTheSysctlAllows",
+     with(today(EPERM),
+          [](Facts& f) {
+            f.sysctl = 1;
+            f.seccomp_mode = 2;
+          }),
      Refuser::kSeccomp},
-    {"FilterThoughPrivileged", with(today(EPERM), [](Facts& f) { f.may_trace = true; f.seccomp_mode = 2; }),
+    {"FilterThoughPrivileged",
+     with(today(EPERM),
+          [](Facts& f) {
+            f.may_trace = true;
+            f.seccomp_mode = 2;
+          }),
      Refuser::kSeccomp},
-    {"FilterThoughUserModeOnly", with(today(EPERM), [](Facts& f) { f.flags = kUmo; f.seccomp_mode = 2; }),
+    {"FilterThoughUserModeOnly",
+     with(today(EPERM),
+          [](Facts& f) {
+            f.flags = kUmo;
+            f.seccomp_mode = 2;
+          }),
      Refuser::kSeccomp},
     {"FilterAndSysctlAndUserModeOnlyIsRefusedToo",
-     with(today(EPERM), [](Facts& f) { f.seccomp_mode = 2; f.opens_user_mode_only = Tristate::kNo; }),
+     with(today(EPERM),
+          [](Facts& f) {
+            f.seccomp_mode = 2;
+            f.opens_user_mode_only = Tristate::kNo;
+          }),
      Refuser::kSeccomp},
     {"FilterAndSysctlAndUserModeOnlyOpens",
-     with(today(EPERM), [](Facts& f) { f.seccomp_mode = 2; f.opens_user_mode_only = Tristate::kYes; }),
+     with(today(EPERM),
+          [](Facts& f) {
+            f.seccomp_mode = 2;
+            f.opens_user_mode_only = Tristate::kYes;
+          }),
      Refuser::kSysctl},
-    {"FilterAndSysctlBefore511", with(today(EPERM), [](Facts& f) {
-       f.seccomp_mode = 2;
-       f.kernel = {5, 4};
-       f.opens_user_mode_only = Tristate::kNo;
-     }), Refuser::kSysctl},
+    {"FilterAndSysctlBefore511",
+     with(today(EPERM),
+          [](Facts& f) {
+            f.seccomp_mode = 2;
+            f.kernel = {5, 4};
+            f.opens_user_mode_only = Tristate::kNo;
+          }),
+     Refuser::kSysctl},
     {"EpermThatNobodyExplains", with(today(EPERM), [](Facts& f) { f.may_trace = true; }), Refuser::kNone},
-    {"EnosysBuiltInBySysctl", with(today(ENOSYS), [](Facts& f) { f.in_misc = false; f.seccomp_mode = 2; }),
+    {"EnosysBuiltInBySysctl",
+     with(today(ENOSYS),
+          [](Facts& f) {
+            f.in_misc = false;
+            f.seccomp_mode = 2;
+          }),
      Refuser::kSeccomp},
-    {"EnosysBuiltInByMisc", with(today(ENOSYS), [](Facts& f) { f.sysctl = -1; f.seccomp_mode = 2; }),
+    {"EnosysBuiltInByMisc",
+     with(today(ENOSYS),
+          [](Facts& f) {
+            f.sysctl = -1;
+            f.seccomp_mode = 2;
+          }),
      Refuser::kSeccomp},
-    {"EnosysNotBuiltIn", with(today(ENOSYS), [](Facts& f) { f.sysctl = -1; f.in_misc = false; }),
+    {"EnosysNotBuiltIn",
+     with(today(ENOSYS),
+          [](Facts& f) {
+            f.sysctl = -1;
+            f.in_misc = false;
+          }),
      Refuser::kKernelConfig},
     {"EnosysNotBuiltInUnderAFilter",
-     with(today(ENOSYS), [](Facts& f) { f.sysctl = -1; f.in_misc = false; f.seccomp_mode = 2; }),
+     with(today(ENOSYS),
+          [](Facts& f) {
+            f.sysctl = -1;
+            f.in_misc = false;
+            f.seccomp_mode = 2;
+          }),
      Refuser::kKernelConfig},
-    {"EnosysBefore43", with(today(ENOSYS), [](Facts& f) { f.sysctl = -1; f.in_misc = false; f.kernel = {4, 2}; }),
+    {"EnosysBefore43",
+     with(today(ENOSYS),
+          [](Facts& f) {
+            f.sysctl = -1;
+            f.in_misc = false;
+            f.kernel = {4, 2};
+          }),
      Refuser::kKernelAge},
-    {"EnosysUnderAFilterWhereNothingShows", with(today(ENOSYS), [](Facts& f) {
-       f.sysctl = -1;
-       f.in_misc = false;
-       f.seccomp_mode = 2;
-       f.kernel = {4, 18};
-     }), Refuser::kSeccomp},
-    {"EinvalUserModeOnlyBefore511", with(today(EINVAL), [](Facts& f) { f.flags = kUmo; f.kernel = {5, 10}; }),
+    {"EnosysUnderAFilterWhereNothingShows",
+     with(today(ENOSYS),
+          [](Facts& f) {
+            f.sysctl = -1;
+            f.in_misc = false;
+            f.seccomp_mode = 2;
+            f.kernel = {4, 18};
+          }),
+     Refuser::kSeccomp},
+    {"EinvalUserModeOnlyBefore511",
+     with(today(EINVAL),
+          [](Facts& f) {
+            f.flags = kUmo;
+            f.kernel = {5, 10};
+          }),
      Refuser::kKernelAge},
     {"EinvalUnknownFlag", with(today(EINVAL), [](Facts& f) { f.flags = O_APPEND; }), Refuser::kNone},
     {"EinvalByAFilter", with(today(EINVAL), [](Facts& f) { f.seccomp_mode = 2; }), Refuser::kSeccomp},
@@ -102,15 +178,30 @@ const Row kRows[] = {
     {"DeviceMode", device(EACCES), Refuser::kDeviceMode},
     {"DeviceSelinux", with(device(EACCES), [](Facts& f) { f.device_accessible = true; }), Refuser::kSecurityModule},
     {"DeviceCgroup", device(EPERM), Refuser::kDeviceMode},
-    {"DeviceIoctlFiltered", with(device(EPERM), [](Facts& f) { f.device_accessible = true; f.seccomp_mode = 2; }),
+    {"DeviceIoctlFiltered",
+     with(device(EPERM),
+          [](Facts& f) {
+            f.device_accessible = true;
+            f.seccomp_mode = 2;
+          }),
      Refuser::kSeccomp},
     {"DeviceNodeMissing", device(ENOENT), Refuser::kDeviceMode},
-    {"DeviceBefore61", with(device(ENOENT), [](Facts& f) { f.in_misc = false; f.kernel = {5, 15}; }),
+    {"DeviceBefore61",
+     with(device(ENOENT),
+          [](Facts& f) {
+            f.in_misc = false;
+            f.kernel = {5, 15};
+          }),
      Refuser::kKernelAge},
     {"DeviceNotBuiltIn", with(device(ENOENT), [](Facts& f) { f.in_misc = false; }), Refuser::kKernelConfig},
     {"DeviceNodeWithoutDriver", with(device(ENXIO), [](Facts& f) { f.in_misc = false; }), Refuser::kKernelConfig},
     {"DeviceNodeWithoutDriverBefore61",
-     with(device(ENODEV), [](Facts& f) { f.in_misc = false; f.kernel = {5, 15}; }), Refuser::kKernelAge},
+     with(device(ENODEV),
+          [](Facts& f) {
+            f.in_misc = false;
+            f.kernel = {5, 15};
+          }),
+     Refuser::kKernelAge},
     {"DeviceLimit", device(EMFILE), Refuser::kLimit},
 };
 

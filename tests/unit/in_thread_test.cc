@@ -71,9 +71,7 @@ class InThread : public ApiTest {
 };
 USERFAULT_ON_BOTH_ENGINES(InThread);
 
-char read_byte(const Region& region, std::size_t at) {
-  return *reinterpret_cast<volatile char*>(region.data() + at);
-}
+char read_byte(const Region& region, std::size_t at) { return *reinterpret_cast<volatile char*>(region.data() + at); }
 
 TEST_P(InThread, MissingPageIsFilledInTheFaultingThread) {
   Filler filler;
@@ -225,16 +223,17 @@ std::atomic<int> program_calls;
 PageRange program_opens;
 
 void use_program_handler() {
-  sigsafe::set_program_action(
-      SIGBUS, {.handler = [](int, siginfo_t* info, void*) {
-                 ++program_calls;
-                 if (info->si_addr != program_opens.data()) ::_exit(90);
-                 if (::mmap(program_opens.data(), kPage, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
-                     program_opens.data())
-                   ::_exit(91);
-               },
-               .flags = SA_SIGINFO | sigsafe::kSaRestorer,
-               .restorer = sigsafe::userfault_sigsafe_restorer});
+  sigsafe::set_program_action(SIGBUS,
+                              {.handler =
+                                   [](int, siginfo_t* info, void*) {
+                                     ++program_calls;
+                                     if (info->si_addr != program_opens.data()) ::_exit(90);
+                                     if (::mmap(program_opens.data(), kPage, PROT_READ,
+                                                MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != program_opens.data())
+                                       ::_exit(91);
+                                   },
+                               .flags = SA_SIGINFO | sigsafe::kSaRestorer,
+                               .restorer = sigsafe::userfault_sigsafe_restorer});
 }
 
 TEST_P(InThread, RefusedFaultIsTheProgramsSigbus) {

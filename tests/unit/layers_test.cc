@@ -31,8 +31,7 @@ const std::vector<Rule>& rules() {
       {"include/userfault/", {"userfault/"}},
       {"src/abi/", {"abi/", "userfault/abi.h", "userfault/refuser.h"}},
       {"src/base/", {"base/"}},
-      {"src/engine/",
-       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h"}},
+      {"src/engine/", {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h"}},
       // Which engine works here: the one place that knows both.
       {"src/engine/engine.cc", {"engine/engine.h", "engine/kernel/kernel_engine.h", "engine/user/user_engine.h"}},
       {"src/engine/kernel/",
@@ -68,13 +67,14 @@ const std::vector<Rule>& rules() {
 // only memcpy and its kin, which signal-safety(7) lists as safe. That <unistd.h> is here for its
 // numbers alone is seen to by the test of the room's undefined symbols.
 constexpr std::string_view kFreestandingHeaders[] = {
-    "array",      "atomic",     "bit",        "cerrno",  "climits",     "compare",    "concepts",
-    "cstddef",    "cstdint",    "cstring",  "errno.h",    "fcntl.h", "initializer_list",          "limits",
-    "limits.h",   "new",        "poll.h",     "sched.h", "signal.h",    "csignal",    "span",
-    "stddef.h",   "stdint.h",   "time.h",     "type_traits", "ucontext.h", "unistd.h", "utility", "elf.h"};
+    "array",    "atomic",   "bit",     "cerrno",      "climits",    "compare",          "concepts",
+    "cstddef",  "cstdint",  "cstring", "errno.h",     "fcntl.h",    "initializer_list", "limits",
+    "limits.h", "new",      "poll.h",  "sched.h",     "signal.h",   "csignal",          "span",
+    "stddef.h", "stdint.h", "time.h",  "type_traits", "ucontext.h", "unistd.h",         "utility",
+    "elf.h"};
 // Third parties stay outside of the libraries.
-constexpr std::string_view kLibraryPrefixes[] = {"fmt/", "CLI/", "gtest/", "gmock/", "benchmark/", "boost/",
-                                                "liburing", "zstd"};
+constexpr std::string_view kLibraryPrefixes[] = {"fmt/",       "CLI/",   "gtest/",   "gmock/",
+                                                 "benchmark/", "boost/", "liburing", "zstd"};
 
 bool allowed_system(Rule::System rule, std::string_view header) {
   const auto starts_with_one_of = [&](auto& prefixes) {

@@ -26,10 +26,8 @@ int open_directly() {
 
 void* map_directly(const std::string& backing, std::size_t length) {
   constexpr int kProtection = PROT_READ | PROT_WRITE;
-  if (backing == "private-anonymous")
-    return ::mmap(nullptr, length, kProtection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (backing == "shared-anonymous")
-    return ::mmap(nullptr, length, kProtection, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (backing == "private-anonymous") return ::mmap(nullptr, length, kProtection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (backing == "shared-anonymous") return ::mmap(nullptr, length, kProtection, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (backing == "hugetlb-private")
     return ::mmap(nullptr, 2 << 20, kProtection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
   return MAP_FAILED;

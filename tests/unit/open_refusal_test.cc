@@ -69,7 +69,7 @@ TEST(OpenRefusal, SeccompTraps) { EXPECT_TRUE(under_filter(SECCOMP_RET_TRAP, EPE
 // A handler for SIGSYS that a program has (sandboxes do) must not run: not here, not in the child.
 TEST(OpenRefusal, SeccompTrapsAndTheProgramHandlesSigsys) {
   EXPECT_TRUE(in_child([] {
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_handler = [](int) { ::_exit(3); };
     REFUSAL_CHECK(::sigaction(SIGSYS, &action, nullptr) == 0);
     REFUSAL_CHECK(filter_device(SECCOMP_RET_TRAP));
@@ -122,7 +122,7 @@ TEST(OpenRefusal, SeccompOnTheCallLeavesTheDevice) {
 // The child that asks is invisible: no SIGCHLD, nothing for wait(2), no descriptor left.
 TEST(OpenRefusal, RehearsalLeavesNoTrace) {
   EXPECT_TRUE(in_child([] {
-    struct sigaction action{};
+    struct sigaction action {};
     action.sa_handler = [](int) { ::_exit(4); };
     REFUSAL_CHECK(::sigaction(SIGCHLD, &action, nullptr) == 0);
     const int next = ::dup(0);
@@ -142,8 +142,8 @@ TEST(OpenRefusal, SysctlForAnotherUser) {
   if (refusal::sysctl_value() != 0) GTEST_SKIP() << "vm.unprivileged_userfaultfd is not 0 on this machine";
   EXPECT_TRUE(in_child([] {
     REFUSAL_CHECK(become_nobody());
-    const auto kernel = Descriptor::open(
-        {.engine = EngineKind::kKernel, .user_mode_only = OpenOptions::UserModeOnly::kNo});
+    const auto kernel =
+        Descriptor::open({.engine = EngineKind::kKernel, .user_mode_only = OpenOptions::UserModeOnly::kNo});
     REFUSAL_CHECK(!kernel && kernel.error().code == EPERM);
     REFUSAL_CHECK(kernel.error().refused_by == Refuser::kSysctl);
     return true;
@@ -180,8 +180,8 @@ TEST(OpenRefusal, HarmlessFilterAndSysctl) {
   EXPECT_TRUE(in_child([] {
     REFUSAL_CHECK(become_nobody());
     REFUSAL_CHECK(filter_userfaultfd(SECCOMP_RET_ALLOW));
-    const auto kernel = Descriptor::open(
-        {.engine = EngineKind::kKernel, .user_mode_only = OpenOptions::UserModeOnly::kNo});
+    const auto kernel =
+        Descriptor::open({.engine = EngineKind::kKernel, .user_mode_only = OpenOptions::UserModeOnly::kNo});
     REFUSAL_CHECK(!kernel && kernel.error().refused_by == Refuser::kSysctl);
     return true;
   }));

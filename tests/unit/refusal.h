@@ -69,12 +69,12 @@ bool in_child(Body body) {
 }
 
 // For use in the child: what failed goes to standard error.
-#define REFUSAL_CHECK(condition)                                                               \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      std::fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);       \
-      return false;                                                                            \
-    }                                                                                          \
+#define REFUSAL_CHECK(condition)                                                         \
+  do {                                                                                   \
+    if (!(condition)) {                                                                  \
+      std::fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
+      return false;                                                                      \
+    }                                                                                    \
   } while (false)
 
 inline int sysctl_value() {

@@ -28,19 +28,15 @@ TEST_P(Tidy, EveryFile) {
   EXPECT_EQ(findings, "");
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Tidy,
-                         testing::Values(Rule{"LicenceLine", tidy::licence_line},
-                                         Rule{"PragmaOnce", tidy::pragma_once},
-                                         Rule{"FileLength", tidy::file_length},
-                                         Rule{"FunctionLength", tidy::function_length},
-                                         Rule{"LineShape", tidy::line_shape},
-                                         Rule{"NoIfdefInFunctions", tidy::no_ifdef_in_functions},
-                                         Rule{"NothingUnfinished", tidy::nothing_unfinished},
-                                         Rule{"NoBareErrno", tidy::no_bare_errno},
-                                         Rule{"SignalSafe", tidy::signal_safe},
-                                         Rule{"HonestTests", tidy::honest_tests},
-                                         Rule{"SelfContained", tidy::self_contained}),
-                         [](const auto& rule) { return rule.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    All, Tidy,
+    testing::Values(Rule{"LicenceLine", tidy::licence_line}, Rule{"PragmaOnce", tidy::pragma_once},
+                    Rule{"FileLength", tidy::file_length}, Rule{"FunctionLength", tidy::function_length},
+                    Rule{"LineShape", tidy::line_shape}, Rule{"NoIfdefInFunctions", tidy::no_ifdef_in_functions},
+                    Rule{"NothingUnfinished", tidy::nothing_unfinished}, Rule{"NoBareErrno", tidy::no_bare_errno},
+                    Rule{"SignalSafe", tidy::signal_safe}, Rule{"HonestTests", tidy::honest_tests},
+                    Rule{"SelfContained", tidy::self_contained}),
+    [](const auto& rule) { return rule.param.name; });
 
 struct Sample {
   tidy::Check check;
@@ -49,9 +45,7 @@ struct Sample {
   bool fine;
 };
 
-void PrintTo(const Sample& sample, std::ostream* out) {
-  *out << sample.path << ": " << sample.text.substr(0, 60);
-}
+void PrintTo(const Sample& sample, std::ostream* out) { *out << sample.path << ": " << sample.text.substr(0, 60); }
 
 class TidySample : public testing::TestWithParam<Sample> {};
 
@@ -80,8 +74,7 @@ INSTANTIATE_TEST_SUITE_P(
         Sample{tidy::licence_line, "src/a.cc", "// SPDX-License-Identifier: Apache-2.0\nint a;\n", true},
         Sample{tidy::licence_line, "scripts/a.sh", "#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n", true},
         Sample{tidy::licence_line, "src/CMakeLists.txt", "add_library(a)\n", false},
-        Sample{tidy::licence_line, "a.json", "{}\n", true},
-        Sample{tidy::pragma_once, "src/a.h", "int a;\n", false},
+        Sample{tidy::licence_line, "a.json", "{}\n", true}, Sample{tidy::pragma_once, "src/a.h", "int a;\n", false},
         Sample{tidy::pragma_once, "src/a.h", "#pragma once\n", true},
         Sample{tidy::pragma_once, "src/a.cc", "int a;\n", true},
         Sample{tidy::file_length, "src/a.cc", lines(700, "int a;"), true},
@@ -107,32 +100,31 @@ INSTANTIATE_TEST_SUITE_P(
 
 INSTANTIATE_TEST_SUITE_P(
     Words, TidySample,
-    testing::Values(
-        Sample{tidy::no_bare_errno, "src/tools/a.cc", "return fail(errno);\n", false},
-        Sample{tidy::no_bare_errno, "src/tools/a.cc", "if (read(fd) == -1) return;\n", false},
-        Sample{tidy::no_bare_errno, "src/pager/a.cc", "auto p = reinterpret_cast<int*>(q);\n", false},
-        Sample{tidy::no_bare_errno, "src/pager/a.cc", "int b = a -1; // errno, -1\n", true},
-        Sample{tidy::no_bare_errno, "src/pager/a.cc", "return -1;\n", false},
-        Sample{tidy::no_bare_errno, "src/pager/a.cc", "::mmap(a, b, c, d, -1, 0);\n", true},
-        Sample{tidy::no_bare_errno, "src/tools/last_error.h", "return errno;\n", true},
-        Sample{tidy::no_bare_errno, "src/api/a.cc", "return -errno;\n", true},
-        Sample{tidy::signal_safe, kSafe, "void* p = malloc(4);\n", false},
-        Sample{tidy::signal_safe, kSafe, "auto* p = new int;\n", false},
-        Sample{tidy::signal_safe, kSafe, "delete p;\n", false},
-        Sample{tidy::signal_safe, kSafe, "A(const A&) = delete;\n", true},
-        Sample{tidy::signal_safe, kSafe, "new (place) A;\n", true},
-        Sample{tidy::signal_safe, kSafe, "std::mutex m;\n", false},
-        Sample{tidy::signal_safe, kSafe, "std::string s;\n", false},
-        Sample{tidy::signal_safe, kSafe, "printf(\"x\");\n", false},
-        Sample{tidy::signal_safe, kSafe, "std::snprintf(b, n, \"x\");\n", false},
-        Sample{tidy::signal_safe, kSafe, "throw 1;\n", false},
-        Sample{tidy::signal_safe, kSafe, "// a new page, malloc() is not for us: \"delete\"\n", true},
-        Sample{tidy::signal_safe, "src/engine/user/a.cc", "auto* p = new int;\n", true},
-        Sample{tidy::honest_tests, "tests/unit/a.cc", "GTEST_SKIP();\n", false},
-        Sample{tidy::honest_tests, "tests/unit/a.cc", "GTEST_SKIP() << why;\n", true},
-        Sample{tidy::honest_tests, "tests/unit/a.cc", "std::this_thread::sleep_for(1s);\n", false},
-        Sample{tidy::honest_tests, "tests/unit/a.cc", "usleep(10);\n", false},
-        Sample{tidy::honest_tests, "src/api/a.cc", "std::this_thread::sleep_for(1s);\n", true}));
+    testing::Values(Sample{tidy::no_bare_errno, "src/tools/a.cc", "return fail(errno);\n", false},
+                    Sample{tidy::no_bare_errno, "src/tools/a.cc", "if (read(fd) == -1) return;\n", false},
+                    Sample{tidy::no_bare_errno, "src/pager/a.cc", "auto p = reinterpret_cast<int*>(q);\n", false},
+                    Sample{tidy::no_bare_errno, "src/pager/a.cc", "int b = a -1; // errno, -1\n", true},
+                    Sample{tidy::no_bare_errno, "src/pager/a.cc", "return -1;\n", false},
+                    Sample{tidy::no_bare_errno, "src/pager/a.cc", "::mmap(a, b, c, d, -1, 0);\n", true},
+                    Sample{tidy::no_bare_errno, "src/tools/last_error.h", "return errno;\n", true},
+                    Sample{tidy::no_bare_errno, "src/api/a.cc", "return -errno;\n", true},
+                    Sample{tidy::signal_safe, kSafe, "void* p = malloc(4);\n", false},
+                    Sample{tidy::signal_safe, kSafe, "auto* p = new int;\n", false},
+                    Sample{tidy::signal_safe, kSafe, "delete p;\n", false},
+                    Sample{tidy::signal_safe, kSafe, "A(const A&) = delete;\n", true},
+                    Sample{tidy::signal_safe, kSafe, "new (place) A;\n", true},
+                    Sample{tidy::signal_safe, kSafe, "std::mutex m;\n", false},
+                    Sample{tidy::signal_safe, kSafe, "std::string s;\n", false},
+                    Sample{tidy::signal_safe, kSafe, "printf(\"x\");\n", false},
+                    Sample{tidy::signal_safe, kSafe, "std::snprintf(b, n, \"x\");\n", false},
+                    Sample{tidy::signal_safe, kSafe, "throw 1;\n", false},
+                    Sample{tidy::signal_safe, kSafe, "// a new page, malloc() is not for us: \"delete\"\n", true},
+                    Sample{tidy::signal_safe, "src/engine/user/a.cc", "auto* p = new int;\n", true},
+                    Sample{tidy::honest_tests, "tests/unit/a.cc", "GTEST_SKIP();\n", false},
+                    Sample{tidy::honest_tests, "tests/unit/a.cc", "GTEST_SKIP() << why;\n", true},
+                    Sample{tidy::honest_tests, "tests/unit/a.cc", "std::this_thread::sleep_for(1s);\n", false},
+                    Sample{tidy::honest_tests, "tests/unit/a.cc", "usleep(10);\n", false},
+                    Sample{tidy::honest_tests, "src/api/a.cc", "std::this_thread::sleep_for(1s);\n", true}));
 
 TEST(CodeText, LeavesOnlyWhatTheCompilerSees) {
   const auto code = [](const std::string& text) { return join(code_lines(make_source("a.cc", text))); };

@@ -99,8 +99,8 @@ TEST_F(UserAgent, ErrorsAsForTheOwner) {
   const Served served(kPages);
   ASSERT_EQ(served.copy(3), 0);
   ASSERT_EQ(served.copy(600), 0);
-  char* const half = static_cast<char*>(::mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                                               -1, 0));
+  char* const half =
+      static_cast<char*>(::mmap(nullptr, 4 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   ASSERT_EQ(::munmap(half + 2 * kPage, 2 * kPage), 0);
   const pid_t helper = start_child([&] {
     std::vector<char> source(served.bytes() + kPage);
@@ -250,8 +250,7 @@ TEST_F(UserAgent, ManyAtOnce) {
   std::vector<std::thread> readers;
   for (std::size_t t = 0; t < 4; ++t)
     readers.emplace_back([&, t] {
-      for (std::size_t i = 0; i < kPages; ++i)
-        EXPECT_EQ(served.content((i * 5 + t * 251) % kPages), Content::kPattern);
+      for (std::size_t i = 0; i < kPages; ++i) EXPECT_EQ(served.content((i * 5 + t * 251) % kPages), Content::kPattern);
     });
   for (const pid_t helper : helpers) EXPECT_EQ(status_of(helper), 0);
   for (std::thread& reader : readers) reader.join();

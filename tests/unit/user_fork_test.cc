@@ -168,9 +168,7 @@ TEST(UserFork, OneMomentWhileThreadsFault) {
 
 class UserForkEvent : public testing::Test {
  protected:
-  void SetUp() override {
-    ASSERT_EQ(::setenv("USERFAULT_EVENT_FORK", "unprivileged", 1), 0);
-  }
+  void SetUp() override { ASSERT_EQ(::setenv("USERFAULT_EVENT_FORK", "unprivileged", 1), 0); }
   void TearDown() override { ::unsetenv("USERFAULT_EVENT_FORK"); }
 
   // The descriptor of the next message, which has to be a fork event; -1.

@@ -205,8 +205,7 @@ TEST(UserHandler, StackOfAFaultIsTheKernelsFrameAndLittleMore) {
 
 TEST(UserHandler, ProgramsOwnProtectionTricksKeepWorking) {
   const Served region(1);  // so that the engine's handler is there
-  static char* guarded = static_cast<char*>(
-      mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  static char* guarded = static_cast<char*>(mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   // Taken after the engine's: the program's sigaction must be told to the engine by the preload
   // library; here the order is the other way round, as for a program that starts with one.
   const pid_t child = fork();

@@ -118,8 +118,7 @@ int KernelEngine::munmap(std::uintptr_t start, std::size_t length) noexcept {
 
 std::intptr_t KernelEngine::mremap(std::uintptr_t from, std::size_t old_length, std::size_t new_length, int flags,
                                    std::uintptr_t to) noexcept {
-  const std::intptr_t moved =
-      negated_address(::mremap(pointer(from), old_length, new_length, flags, pointer(to)));
+  const std::intptr_t moved = negated_address(::mremap(pointer(from), old_length, new_length, flags, pointer(to)));
   if (moved >= 0) note_moved(from, old_length, static_cast<std::uintptr_t>(moved), new_length);
   return moved;
 }

@@ -17,10 +17,8 @@ std::size_t mapping_page_size(std::uintptr_t address) noexcept {
     unsigned long start = 0;
     unsigned long end = 0;
     unsigned long kilobytes = 0;
-    if (std::sscanf(line, "%lx-%lx ", &start, &end) == 2)
-      inside = address >= start && address < end;
-    else if (inside && std::sscanf(line, "KernelPageSize: %lu kB", &kilobytes) == 1)
-      return kilobytes * 1024;
+    if (std::sscanf(line, "%lx-%lx ", &start, &end) == 2) inside = address >= start && address < end;
+    else if (inside && std::sscanf(line, "KernelPageSize: %lu kB", &kilobytes) == 1) return kilobytes * 1024;
   }
   return base::page_size();
 }

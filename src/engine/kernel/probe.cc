@@ -69,8 +69,7 @@ Refuser who_shut_the_device(const Facts& facts) {
       return facts.in_misc ? Refuser::kDeviceMode : Refuser::kKernelConfig;
     case EACCES: return facts.device_accessible ? Refuser::kSecurityModule : Refuser::kDeviceMode;
     // The mode gives EACCES; EPERM is a device cgroup's or, behind an open that is allowed, a filter's.
-    case EPERM:
-      return facts.seccomp_mode == 2 && facts.device_accessible ? Refuser::kSeccomp : Refuser::kDeviceMode;
+    case EPERM: return facts.seccomp_mode == 2 && facts.device_accessible ? Refuser::kSeccomp : Refuser::kDeviceMode;
     case ENODEV:
     case ENXIO:
     case ENOTTY: return facts.kernel < kDevice ? Refuser::kKernelAge : Refuser::kKernelConfig;

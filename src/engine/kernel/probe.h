@@ -24,11 +24,11 @@ struct Facts {
   Answer answer{};
   // Whether userfaultfd(2) opens with USER_MODE_ONLY added; kUnknown when that was not asked.
   Tristate opens_user_mode_only = Tristate::kUnknown;
-  int seccomp_mode = -1;             // as SeccompState::mode
-  int sysctl = -1;                   // vm.unprivileged_userfaultfd; -1: no such file
-  bool in_misc = false;              // /proc/misc lists userfaultfd
-  bool may_trace = false;            // CAP_SYS_PTRACE in the initial user namespace
-  bool device_accessible = false;    // access(2) allows reading and writing the node
+  int seccomp_mode = -1;           // as SeccompState::mode
+  int sysctl = -1;                 // vm.unprivileged_userfaultfd; -1: no such file
+  bool in_misc = false;            // /proc/misc lists userfaultfd
+  bool may_trace = false;          // CAP_SYS_PTRACE in the initial user namespace
+  bool device_accessible = false;  // access(2) allows reading and writing the node
   abi::Version kernel{};
 };
 

@@ -12,7 +12,7 @@ struct Backing {
   bool anonymous = false;
   bool shared = false;
   bool huge = false;
-  bool file = false;   // any other mapping: FEATURE_WP_ASYNC may protect it
+  bool file = false;  // any other mapping: FEATURE_WP_ASYNC may protect it
   std::size_t page_size = 4096;
 };
 

@@ -9,15 +9,15 @@
 namespace userfault::engine::user::foreign {
 
 struct Link {
-  sigsafe::Mutex lock;             // held for one request and its reply
-  std::uint64_t inode = 0;         // of the doorbell; 0: free
-  int users = 0;                   // under the table's lock
+  sigsafe::Mutex lock;      // held for one request and its reply
+  std::uint64_t inode = 0;  // of the doorbell; 0: free
+  int users = 0;            // under the table's lock
   std::uint64_t last_use = 0;
   int socket = -1;
   std::uint64_t socket_inode = 0;  // the number may be closed behind our back and be something else's
   int staging_fd = -1;
   std::uintptr_t staging = 0;
-  bool staging_known = false;      // the agent has it
+  bool staging_known = false;  // the agent has it
 };
 
 // The link for a doorbell, locked, with signals blocked as long as it lives. Null when all are busy.

@@ -29,17 +29,17 @@ inline constexpr std::size_t kStagingBytes = std::size_t{2} << 20;
 
 struct Request {
   RequestKind kind = RequestKind::kState;
-  std::uint32_t count = 0;        // kRead: messages wanted
-  std::uint64_t operation = 0;    // kOperate: USERFAULT_IOC_*
-  std::uint64_t staged = 0;       // COPY: bytes at the end of the staging area
-  std::uint64_t whole_length = 0; // COPY: of the call that this is a part of
+  std::uint32_t count = 0;         // kRead: messages wanted
+  std::uint64_t operation = 0;     // kOperate: USERFAULT_IOC_*
+  std::uint64_t staged = 0;        // COPY: bytes at the end of the staging area
+  std::uint64_t whole_length = 0;  // COPY: of the call that this is a part of
   char argument[kMostArgument] = {};
 };
 
 struct Reply {
-  std::int64_t result = 0;        // 0 or -errno; kRead: messages
-  std::uint32_t enabled = 0;      // the handshake was made
-  std::uint32_t open_flags = 0;   // O_CLOEXEC for the descriptors that come along
+  std::int64_t result = 0;       // 0 or -errno; kRead: messages
+  std::uint32_t enabled = 0;     // the handshake was made
+  std::uint32_t open_flags = 0;  // O_CLOEXEC for the descriptors that come along
   char argument[kMostArgument] = {};
   userfault_msg messages[kMostMessages] = {};
 };

@@ -9,9 +9,9 @@ namespace userfault::engine::user::agent {
 struct Connection {
   int socket = -1;
   sigsafe::Instance* instance = nullptr;
-  std::uint64_t inode = 0;         // of the instance's doorbell: the slot may be another one's by now
+  std::uint64_t inode = 0;  // of the instance's doorbell: the slot may be another one's by now
   std::uint64_t last_request = 0;
-  std::uintptr_t staging = 0;      // the requester's data for COPY, and as much that nothing is mapped to
+  std::uintptr_t staging = 0;  // the requester's data for COPY, and as much that nothing is mapped to
 };
 
 // Takes one request and answers it; false when the connection has to end. Never waits.

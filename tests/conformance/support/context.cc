@@ -11,10 +11,23 @@
 namespace userfault::conformance {
 namespace {
 
-constexpr std::array<const char*, USERFAULT_FEATURE_COUNT> kFeatureNames{
-    "PAGEFAULT_FLAG_WP", "EVENT_FORK",  "EVENT_REMAP",      "EVENT_REMOVE",  "MISSING_HUGETLBFS",     "MISSING_SHMEM",
-    "EVENT_UNMAP",       "SIGBUS",      "THREAD_ID",        "MINOR_HUGETLBFS", "MINOR_SHMEM",         "EXACT_ADDRESS",
-    "WP_HUGETLBFS_SHMEM", "WP_UNPOPULATED", "POISON",       "WP_ASYNC",      "MOVE"};
+constexpr std::array<const char*, USERFAULT_FEATURE_COUNT> kFeatureNames{"PAGEFAULT_FLAG_WP",
+                                                                         "EVENT_FORK",
+                                                                         "EVENT_REMAP",
+                                                                         "EVENT_REMOVE",
+                                                                         "MISSING_HUGETLBFS",
+                                                                         "MISSING_SHMEM",
+                                                                         "EVENT_UNMAP",
+                                                                         "SIGBUS",
+                                                                         "THREAD_ID",
+                                                                         "MINOR_HUGETLBFS",
+                                                                         "MINOR_SHMEM",
+                                                                         "EXACT_ADDRESS",
+                                                                         "WP_HUGETLBFS_SHMEM",
+                                                                         "WP_UNPOPULATED",
+                                                                         "POISON",
+                                                                         "WP_ASYNC",
+                                                                         "MOVE"};
 
 // The plain way first: it is the one that also serves accesses made by the kernel.
 int open_either_way(Context& context) {

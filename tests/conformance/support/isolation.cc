@@ -131,10 +131,8 @@ std::string how_it_ended(int status) {
 
 Verdict judge(const Records& records, bool in_time, int status, unsigned time_limit_s) {
   std::string failures = records.failures;
-  if (!in_time)
-    append(failures, "hung: no end within " + std::to_string(time_limit_s) + " s");
-  else if (!records.ended)
-    append(failures, how_it_ended(status));
+  if (!in_time) append(failures, "hung: no end within " + std::to_string(time_limit_s) + " s");
+  else if (!records.ended) append(failures, how_it_ended(status));
   if (!failures.empty()) return {Status::kFail, failures};
   if (!records.skips.empty()) return {Status::kSkip, records.skips};
   return {Status::kPass, ""};

@@ -117,12 +117,8 @@ void Mapping::map(const Context& context) {
       view_ = checked(::mmap(nullptr, bytes, kReadWrite, MAP_SHARED | MAP_ANONYMOUS, -1, 0), "mmap");
       alias_ = duplicate(view_, bytes);
       return;
-    case Backing::kMemfd:
-      file_ = sized(::memfd_create("conformance", MFD_CLOEXEC), bytes, "memfd_create");
-      break;
-    case Backing::kTmpfs:
-      file_ = open_tmpfs(bytes);
-      break;
+    case Backing::kMemfd: file_ = sized(::memfd_create("conformance", MFD_CLOEXEC), bytes, "memfd_create"); break;
+    case Backing::kTmpfs: file_ = open_tmpfs(bytes); break;
     case Backing::kSystemV: {
       const int id = ::shmget(IPC_PRIVATE, bytes, IPC_CREAT | 0600);
       if (id < 0) broken("shmget");

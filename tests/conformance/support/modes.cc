@@ -16,8 +16,7 @@ std::uint64_t features_for(const Context& context, std::uint64_t modes) {
     features |= huge ? USERFAULT_FEATURE_MISSING_HUGETLBFS : USERFAULT_FEATURE_MISSING_SHMEM;
   if ((modes & kWp) != 0)
     features |= anonymous ? USERFAULT_FEATURE_PAGEFAULT_FLAG_WP : USERFAULT_FEATURE_WP_HUGETLBFS_SHMEM;
-  if ((modes & kMinor) != 0)
-    features |= huge ? USERFAULT_FEATURE_MINOR_HUGETLBFS : USERFAULT_FEATURE_MINOR_SHMEM;
+  if ((modes & kMinor) != 0) features |= huge ? USERFAULT_FEATURE_MINOR_HUGETLBFS : USERFAULT_FEATURE_MINOR_SHMEM;
   return features;
 }
 

@@ -21,18 +21,16 @@ Outcome call_zeropage(const Uffd& uffd, Range range, const void*, std::uint64_t 
 Outcome call_continue(const Uffd& uffd, Range range, const void*, std::uint64_t mode) {
   return uffd.map_cached(range, mode);
 }
-Outcome call_poison(const Uffd& uffd, Range range, const void*, std::uint64_t mode) {
-  return uffd.poison(range, mode);
-}
+Outcome call_poison(const Uffd& uffd, Range range, const void*, std::uint64_t mode) { return uffd.poison(range, mode); }
 Outcome call_move(const Uffd& uffd, Range range, const void* source, std::uint64_t mode) {
   return uffd.move(range, source, mode);
 }
 
 constexpr Filling kCopy{"COPY", USERFAULT_IOC_COPY, kMissing, USERFAULT_COPY_MODE_DONTWAKE, 4, call_copy};
 constexpr Filling kZeropage{"ZEROPAGE", USERFAULT_IOC_ZEROPAGE, kMissing, USERFAULT_ZEROPAGE_MODE_DONTWAKE,
-                            2, call_zeropage};
+                            2,          call_zeropage};
 constexpr Filling kContinue{"CONTINUE", USERFAULT_IOC_CONTINUE, kMinor, USERFAULT_CONTINUE_MODE_DONTWAKE,
-                            4, call_continue};
+                            4,          call_continue};
 constexpr Filling kPoison{"POISON", USERFAULT_IOC_POISON, kMissing, USERFAULT_POISON_MODE_DONTWAKE, 2, call_poison};
 constexpr Filling kMove{"MOVE", USERFAULT_IOC_MOVE, kMissing, USERFAULT_MOVE_MODE_DONTWAKE, 4, call_move};
 

@@ -16,10 +16,10 @@ struct Family {
   int first;
   int last;
 };
-constexpr std::array kFamilies{
-    Family{"GEN", 1, 9},  Family{"API", 1, 9},  Family{"FEAT", 0, 16}, Family{"REG", 1, 10}, Family{"UNREG", 1, 2},
-    Family{"COPY", 1, 5}, Family{"ZERO", 1, 2}, Family{"WAKE", 1, 2},  Family{"WP", 1, 5},   Family{"CONT", 1, 5},
-    Family{"POIS", 1, 4}, Family{"MOVE", 1, 1}, Family{"MSG", 1, 4},   Family{"FD", 1, 4},   Family{"REAL", 1, 60}};
+constexpr std::array kFamilies{Family{"GEN", 1, 9},   Family{"API", 1, 9},  Family{"FEAT", 0, 16}, Family{"REG", 1, 10},
+                               Family{"UNREG", 1, 2}, Family{"COPY", 1, 5}, Family{"ZERO", 1, 2},  Family{"WAKE", 1, 2},
+                               Family{"WP", 1, 5},    Family{"CONT", 1, 5}, Family{"POIS", 1, 4},  Family{"MOVE", 1, 1},
+                               Family{"MSG", 1, 4},   Family{"FD", 1, 4},   Family{"REAL", 1, 60}};
 
 std::vector<Test>& mutable_tests() {
   static std::vector<Test> tests;

@@ -72,10 +72,8 @@ Result result_of(const Key& key, const Tally& tally) {
 }
 
 void show_progress(const Test* test, Backing backing) {
-  if (test == nullptr)
-    std::fprintf(stderr, "\r\033[K");
-  else
-    std::fprintf(stderr, "\r\033[K%s %s", test->name.c_str(), name_of(backing));
+  if (test == nullptr) std::fprintf(stderr, "\r\033[K");
+  else std::fprintf(stderr, "\r\033[K%s %s", test->name.c_str(), name_of(backing));
 }
 
 void run_test(const Test& test, const std::vector<std::string>& ids, const Options& options, Tallies& tallies) {
@@ -146,8 +144,7 @@ Report run(const Options& options) {
   // Under `userfault run` the kernel's, asked for by name, is the user engine's behind the kernel's calls.
   const bool preloaded = options.engine == USERFAULT_ENGINE_KERNEL && opened.engine == USERFAULT_ENGINE_USER;
   report.engine = preloaded ? "user (under userfault run)" : engine_name(opened.engine);
-  if (opened.user_mode_only)
-    report.note = "the plain open is refused to this user; all tests run with USER_MODE_ONLY";
+  if (opened.user_mode_only) report.note = "the plain open is refused to this user; all tests run with USER_MODE_ONLY";
   // What `auto` chose once holds for the whole run.
   Options fixed = options;
   fixed.engine = preloaded ? options.engine : opened.engine;
@@ -178,8 +175,8 @@ std::error_code write_json(const Report& report, const std::string& path) {
   for (const Result& result : report.results) {
     text += separator;
     text += "  {\"id\": " + json_string(result.id) + ", \"backing\": " + json_string(result.backing) +
-            ", \"status\": " + json_string(name_of(result.status)) +
-            ", \"reason\": " + json_string(result.reason) + "}";
+            ", \"status\": " + json_string(name_of(result.status)) + ", \"reason\": " + json_string(result.reason) +
+            "}";
     separator = ",\n";
   }
   text += "],\n \"pass\": " + std::to_string(report.count(Status::kPass)) +

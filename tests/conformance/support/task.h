@@ -41,9 +41,9 @@ class Task {
 // What became of an access: a value, or SIGBUS.
 struct Touch {
   bool sigbus = false;
-  int code = 0;              // si_code
-  void* address = nullptr;   // si_addr
-  std::uint64_t value = 0;   // what was read, or written
+  int code = 0;             // si_code
+  void* address = nullptr;  // si_addr
+  std::uint64_t value = 0;  // what was read, or written
 };
 
 // One access in the calling thread. SIGBUS is caught and told; nothing else is.

@@ -21,8 +21,8 @@
 #include "support/task.h"
 #include "support/uffd.h"
 
-#define CONFORMANCE_TEST(suite, name, ids, backings)                                                     \
-  static void suite##_##name(const ::userfault::conformance::Context& ctx);                              \
-  [[maybe_unused]] static const bool suite##_##name##_added =                                            \
-      ::userfault::conformance::add_test(#suite, #name, ids, backings, suite##_##name);                  \
+#define CONFORMANCE_TEST(suite, name, ids, backings)                                    \
+  static void suite##_##name(const ::userfault::conformance::Context& ctx);             \
+  [[maybe_unused]] static const bool suite##_##name##_added =                           \
+      ::userfault::conformance::add_test(#suite, #name, ids, backings, suite##_##name); \
   static void suite##_##name([[maybe_unused]] const ::userfault::conformance::Context& ctx)

@@ -66,10 +66,8 @@ ServedRange entry_before(const Block& block, std::uintptr_t address) noexcept {
   std::size_t high = block.count.load(std::memory_order_relaxed);
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
-    if (block.entries[middle].start() <= address)
-      low = middle + 1;
-    else
-      high = middle;
+    if (block.entries[middle].start() <= address) low = middle + 1;
+    else high = middle;
   }
   return low > 0 ? block.entries[low - 1].load() : ServedRange{};
 }
@@ -119,8 +117,7 @@ bool is_minor(const ServedRange& range, std::uintptr_t page) noexcept {
 userfault_msg message_of(const ServedRange& range, std::uintptr_t address, const ucontext_t* machine) noexcept {
   const std::uintptr_t page = address & ~(range.page_size - 1);
   const bool write = was_write(machine);
-  const bool protect =
-      write && (range.modes & USERFAULT_REGISTER_MODE_WP) != 0 && was_protection(machine);
+  const bool protect = write && (range.modes & USERFAULT_REGISTER_MODE_WP) != 0 && was_protection(machine);
   userfault_msg message{};
   message.event = USERFAULT_EVENT_PAGEFAULT;
   message.arg.pagefault.address = (range.features & USERFAULT_FEATURE_EXACT_ADDRESS) != 0 ? address : page;

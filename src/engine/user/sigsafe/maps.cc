@@ -88,7 +88,7 @@ struct Cursor {
     std::uint64_t value = 0;
     for (; at < end; ++at) {
       const char c = *at;
-      const unsigned digit = c >= '0' && c <= '9' ? static_cast<unsigned>(c - '0')
+      const unsigned digit = c >= '0' && c <= '9'   ? static_cast<unsigned>(c - '0')
                              : c >= 'a' && c <= 'f' ? static_cast<unsigned>(c - 'a' + 10)
                                                     : 99;
       if (digit >= base) break;

@@ -73,8 +73,7 @@ long check_target(const Instance& instance, std::uintptr_t to, std::size_t lengt
   }
   const std::uint32_t modes = area->modes;
   for (;; ++area) {
-    if (area->instance != &instance || area->protection != source.protection || area->modes != modes)
-      return -EINVAL;
+    if (area->instance != &instance || area->protection != source.protection || area->modes != modes) return -EINVAL;
     if (area->extent->kind != Kind::kConverted && area->extent->kind != Kind::kNative) return -EINVAL;
     if (area->end >= to + length) return 0;
     if (area + 1 == space.end() || area[1].start != area->end) return -EINVAL;

@@ -27,8 +27,7 @@ ProgramAction::Writer::Writer(ProgramAction& action) noexcept : action_(action) 
     std::int32_t owner = 0;
     // Acquire pairs with the release in the destructor.
     if (action_.owner_.compare_exchange_weak(owner, self, std::memory_order_acquire)) return;
-    if (owner != 0 && owner != self &&
-        action_.owner_.compare_exchange_strong(owner, self, std::memory_order_acquire))
+    if (owner != 0 && owner != self && action_.owner_.compare_exchange_strong(owner, self, std::memory_order_acquire))
       return;
     raw_syscall(SYS_sched_yield);
   }

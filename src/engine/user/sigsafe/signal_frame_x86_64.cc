@@ -10,8 +10,8 @@
 extern "C" {
 void userfault_sigsafe_copy(void* to, const void* from, std::size_t bytes) noexcept;
 extern const char userfault_sigsafe_copy_end[];
-[[noreturn]] void userfault_sigsafe_enter(std::uintptr_t frame, userfault::sigsafe::Handler handler,
-                                          int signal, siginfo_t* info, void* context) noexcept;
+[[noreturn]] void userfault_sigsafe_enter(std::uintptr_t frame, userfault::sigsafe::Handler handler, int signal,
+                                          siginfo_t* info, void* context) noexcept;
 }
 
 namespace userfault::sigsafe {
