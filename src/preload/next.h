@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -62,7 +63,7 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
   NAME(write) NAME(pwrite) NAME(writev) NAME(pwritev) NAME(pwritev2)                                    \
   NAME(send) NAME(recv) NAME(sendto) NAME(recvfrom) NAME(sendmsg) NAME(recvmsg)                         \
   NAME(stat) NAME(lstat) NAME(fstatat) NAME(fstat) NAME(readlink) NAME(readlinkat) NAME(getdents64)     \
-  NAME(fork) NAME(_Fork) NAME(clone)                                                                    \
+  NAME(fork) NAME(_Fork) NAME(clone) NAME(execve) NAME(execvpe) NAME(posix_spawn) NAME(posix_spawnp)     \
   NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)                 \
   NAME(access) NAME(faccessat) NAME(chdir) NAME(mkdir) NAME(rmdir) NAME(unlink) NAME(rename) NAME(statx)\
   NAME(statfs) NAME(fstatfs) NAME(uname) NAME(getrandom) NAME(pipe) NAME(pipe2) NAME(socketpair)        \

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/run_target.h"
 
-#include <elf.h>
 #include <fmt/core.h>
-#include <link.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -12,11 +10,10 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
-#include <optional>
 #include <vector>
 
+#include "base/program_file.h"
 #include "tools/last_error.h"
 
 namespace userfault::tools {
@@ -30,62 +27,31 @@ std::unexpected<Refusal> refuse(int status, std::string message) {
   return std::unexpected(Refusal{status, std::move(message)});
 }
 
-// The first bytes of a file; enough for a shebang line and the program headers of any linker.
+// The first bytes of a file.
 std::expected<std::string, Refusal> head_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return refuse(126, fmt::format("cannot read {} to see how to run it: {}", path, last_error()));
-  std::string head(8192, '\0');
+  std::string head(base::kProgramHead, '\0');
   file.read(head.data(), static_cast<std::streamsize>(head.size()));
   head.resize(static_cast<std::size_t>(file.gcount()));
   return head;
 }
 
-template <typename T>
-std::optional<T> at(const std::string& bytes, std::size_t offset) {
-  if (offset > bytes.size() || bytes.size() - offset < sizeof(T)) return std::nullopt;
-  T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
-}
-
-constexpr int kMachine =
-#if defined(__x86_64__)
-    EM_X86_64;
-#else
-    EM_AARCH64;
-#endif
-
-// The loader that the binary names in PT_INTERP; nothing for a static one.
-std::optional<std::string> loader_of(const std::string& head, const ElfW(Ehdr) & header) {
-  for (unsigned i = 0; i < header.e_phnum; ++i) {
-    const auto segment = at<ElfW(Phdr)>(head, header.e_phoff + i * std::size_t{header.e_phentsize});
-    if (!segment || segment->p_type != PT_INTERP) continue;
-    if (segment->p_offset >= head.size()) continue;
-    return std::string(head.c_str() + segment->p_offset);
+std::expected<void, Refusal> check_binary(const std::string& path, const base::ProgramFile& program) {
+  switch (program.kind) {
+    case base::ProgramKind::kOtherMachine:
+      return refuse(126, fmt::format("{} is a binary for another machine than this command's, and a library cannot "
+                                     "be preloaded into it",
+                                     path));
+    case base::ProgramKind::kStatic:
+      return refuse(126, fmt::format("{} is statically linked: it has no loader that could preload a library. {}", path,
+                                     kInstead));
+    case base::ProgramKind::kOtherLoader:
+      return refuse(
+          126, fmt::format("{} runs on the loader {}, which is not glibc's; the preload library needs glibc. {}", path,
+                           program.loader, kInstead));
+    default: return {};
   }
-  return std::nullopt;
-}
-
-bool is_glibc_loader(const std::string& loader) {
-  const std::string name = loader.substr(loader.rfind('/') + 1);
-  return name.starts_with("ld-linux") || name.starts_with("ld-2.");
-}
-
-std::expected<void, Refusal> check_binary(const std::string& path, const std::string& head) {
-  const auto header = at<ElfW(Ehdr)>(head, 0);
-  if (!header || header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_machine != kMachine)
-    return refuse(126, fmt::format("{} is a binary for another machine than this command's, and a library cannot "
-                                   "be preloaded into it",
-                                   path));
-  const auto loader = loader_of(head, *header);
-  if (!loader)
-    return refuse(
-        126, fmt::format("{} is statically linked: it has no loader that could preload a library. {}", path, kInstead));
-  if (!is_glibc_loader(*loader))
-    return refuse(126, fmt::format("{} runs on the loader {}, which is not glibc's; the preload library needs glibc. "
-                                   "{}",
-                                   path, *loader, kInstead));
-  return {};
 }
 
 // Whether execve(2) would change who the process is, and the loader therefore ignore LD_PRELOAD
@@ -117,7 +83,8 @@ std::expected<void, Refusal> check_file(const std::string& path, int depth) {
                                    path));
   const auto head = head_of(path);
   if (!head) return std::unexpected(head.error());
-  if (head->starts_with(ELFMAG)) return check_binary(path, *head);
+  const base::ProgramFile program = base::look_at_program(*head);
+  if (program.kind != base::ProgramKind::kNoElf) return check_binary(path, program);
   if (!head->starts_with("#!")) return check_file("/bin/sh", depth + 1);
   const std::string interpreter = interpreter_of(*head);
   if (interpreter.empty() || depth >= 5)

@@ -3,6 +3,7 @@
 // letter; what a path needs is written before.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <spawn.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -26,6 +27,33 @@ namespace {
 template <typename T>
 T* on_page(const Served& served, std::size_t page) {
   return reinterpret_cast<T*>(served.at(page));
+}
+
+// The child of posix_spawn shares the memory until it runs the program.
+TEST(Arguments, OfAProgramThatIsStarted) {
+  const Served served(2);
+  ASSERT_TRUE(served.ready());
+  *served.at(1) = '\0';
+  std::string words[] = {"sh", "-c", "[ \"$1\" = aaa ]", "sh"};
+  char* arguments[] = {words[0].data(), words[1].data(),         words[2].data(),
+                       words[3].data(), served.at(0, kPage - 3), nullptr};
+  pid_t child = 0;
+  ASSERT_EQ(::posix_spawn(&child, "/bin/sh", nullptr, nullptr, arguments, environ), 0);
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(served.faults(), 2U);
+}
+
+TEST(Arguments, BadOnesOfAProgramStayTheKernelsToRefuse) {
+  const Served served(1);
+  ASSERT_TRUE(served.ready());
+  char* const nothing = reinterpret_cast<char*>(kPage);
+  char* arguments[] = {nothing, nullptr};
+  EXPECT_EQ(::execve("/bin/true", arguments, environ), -1);
+  EXPECT_EQ(errno, EFAULT);
+  EXPECT_EQ(::execve(nothing, arguments, environ), -1);
+  EXPECT_EQ(errno, EFAULT);
 }
 
 // Each touches a page of its own, and the kernel is the first to do so.

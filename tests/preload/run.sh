@@ -35,7 +35,14 @@ if ${CC:-cc} -static -o "$scratch/static" "$scratch/main.c" 2>/dev/null; then
   printf '#!%s\n' "$scratch/static" >"$scratch/script"
   chmod +x "$scratch/script"
   refused 126 "$scratch/static is statically linked" "$scratch/script"
+  # What a program starts is not refused, but told of.
+  "$userfault" run --log "$scratch/log" -- sh -c "$scratch/static; exit 0"
+  grep -q "$scratch/static runs without userfault: it is statically linked" "$scratch/log" ||
+    fail "nothing is said of a static child: $(cat "$scratch/log")"
 fi
+"$userfault" run --log "$scratch/log" -- env -u LD_PRELOAD true
+grep -Eq "true runs without userfault: its environment has no LD_PRELOAD" "$scratch/log" ||
+  fail "nothing is said of a child without LD_PRELOAD: $(cat "$scratch/log")"
 ${CC:-cc} -Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1 -o "$scratch/musl" "$scratch/main.c"
 refused 126 "not glibc's" "$scratch/musl"
 head -c 64 "$scratch/musl" >"$scratch/other"

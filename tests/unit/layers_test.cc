@@ -55,7 +55,7 @@ const std::vector<Rule>& rules() {
       {"src/pager/", {"api/", "base/", "pager/", "store/", "userfault/"}},
       {"src/preload/",
        {"abi/", "base/", "engine/engine.h", "engine/doors.h", "engine/user/", "preload/", "userfault/abi.h"}},
-      {"src/tools/", {"tools/", "userfault/", "support/"}, kAny},
+      {"src/tools/", {"tools/", "userfault/", "support/", "base/program_file.h"}, kAny},
       {"examples/", {"userfault/"}, kAny},
       {"bench/", {"support/", "userfault/"}, kAny},
       {"tests/conformance/", {"support/", "userfault/"}, kAny},
