@@ -32,12 +32,47 @@ bool tracks_writes(const Area& area) noexcept {
          (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0;
 }
 
+// The entries of one page of the page table at a time, as /proc/self/pagemap shows them.
+class PageTable {
+ public:
+  PageTable() noexcept : pagemap_(sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) {}
+  ~PageTable() {
+    if (pagemap_ >= 0) sys::close(static_cast<int>(pagemap_));
+  }
+  PageTable(const PageTable&) = delete;
+  PageTable& operator=(const PageTable&) = delete;
+
+  [[nodiscard]] bool has_page(std::uintptr_t address) noexcept {
+    look_at(address);
+    return entry_has_content(entries_[address % kTableBytes / kHardwarePage]);
+  }
+  [[nodiscard]] bool has_any(std::uintptr_t address) noexcept {
+    look_at(address);
+    return std::any_of(std::begin(entries_), std::end(entries_), entry_has_content);
+  }
+
+ private:
+  void look_at(std::uintptr_t address) noexcept {
+    const std::uintptr_t start = address / kTableBytes * kTableBytes;
+    if (start == start_) return;
+    start_ = start;
+    const long got = sys::pread(static_cast<int>(pagemap_), entries_, sizeof entries_,
+                                static_cast<long>(start / kHardwarePage * sizeof entries_[0]));
+    // A page too many is told of, none too few.
+    if (got != sizeof entries_) std::fill(std::begin(entries_), std::end(entries_), kUnknownEntry);
+  }
+
+  long pagemap_;
+  std::uintptr_t start_ = 1;  // of none
+  std::uint64_t entries_[kTableBytes / kHardwarePage];
+};
+
 // Memory that nobody tracks is open. Of an object of the program's a mapping shows what was touched
 // through it; an object of ours has what was touched in its only mapping.
-bool is_present(const Area& area, std::size_t index, std::uint8_t state) noexcept {
+bool is_present(const Area& area, std::size_t index, std::uint8_t state, PageTable& table) noexcept {
   if ((state & page::kContent) == page::kPresent) return true;
   if ((state & (page::kContent | page::kOpen | page::kGuard)) != page::kOpen) return false;
-  return area.extent->converted() ? may_have_content(area, index) : is_populated(area.address_of(index));
+  return area.extent->converted() ? may_have_content(area, index) : table.has_page(area.address_of(index));
 }
 
 // The kernel keeps poison, and the protection of a page that is not there, as entries that it counts
@@ -47,17 +82,18 @@ bool is_marker(std::uint8_t state) noexcept {
          ((state & page::kContent) == page::kMissing && is_protected(state));
 }
 
-std::uint64_t categories_of(const Area& area, std::size_t index) noexcept {
+// Of a page that has an entry in the kernel's page table; 0 when it has none.
+std::uint64_t categories_of(const Area& area, std::size_t index, PageTable& table) noexcept {
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
   const Extent& extent = *area.extent;
-  std::uint64_t result = tracks_writes(area) ? USERFAULT_PAGE_IS_WPALLOWED : 0;
-  if (is_present(area, index, state)) {
+  std::uint64_t result = 0;
+  if (is_present(area, index, state, table)) {
     result |= USERFAULT_PAGE_IS_PRESENT;
     if (extent.shared() || extent.kind == Kind::kFile) result |= USERFAULT_PAGE_IS_FILE;
   } else if (is_marker(state)) {
     result |= USERFAULT_PAGE_IS_SWAPPED;
   } else {
-    return result;
+    return 0;
   }
   if (!is_protected(state)) result |= USERFAULT_PAGE_IS_WRITTEN;
   if (extent.huge()) result |= USERFAULT_PAGE_IS_HUGE;
@@ -75,27 +111,17 @@ bool only_protects(const userfault_scan& request) noexcept {
   return request.vec == 0 && (request.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
 }
 
-bool has_entry(const Area& area, std::size_t index) noexcept {
-  return (categories_of(area, index) & (USERFAULT_PAGE_IS_PRESENT | USERFAULT_PAGE_IS_SWAPPED)) != 0;
-}
-
-// Whether the kernel would have a page of the page table there. Our guard pages do not count. When it
-// cannot be known there is one: a page too many is told of, none too few.
-bool has_table(std::uintptr_t address) noexcept {
+// Whether the kernel would have a page of the page table there. Our guard pages do not count.
+bool has_table(std::uintptr_t address, PageTable& table) noexcept {
+  if (table.has_any(address)) return true;
   const std::uintptr_t start = address / kTableBytes * kTableBytes;
   const std::uintptr_t end = start + kTableBytes;
   for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area) {
     const std::uintptr_t last = std::min(end, area->end);
     for (std::uintptr_t at = std::max(start, area->start); at < last; at += area->extent->page_size())
-      if (has_entry(*area, area->page_at(at))) return true;
+      if (categories_of(*area, area->page_at(at), table) != 0) return true;
   }
-  const long pagemap = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (pagemap < 0) return true;
-  std::uint64_t entries[kTableBytes / kHardwarePage];
-  const long got = sys::pread(static_cast<int>(pagemap), entries, sizeof entries,
-                              static_cast<long>(start / kHardwarePage * sizeof entries[0]));
-  sys::close(static_cast<int>(pagemap));
-  return got != sizeof entries || std::any_of(std::begin(entries), std::end(entries), entry_has_content);
+  return false;
 }
 
 // The regions that were found. The last one may still grow, and is kept back.
@@ -222,11 +248,10 @@ class Walk {
 
   long visit_page(const Area& area, std::size_t index, std::uintptr_t at, std::uintptr_t next) noexcept {
     const bool protects = (request_.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
-    std::uint64_t categories = categories_of(area, index);
-    // What is not there counts as written where the page table has a page for it.
-    const bool counts = has_entry(area, index) || (!area.extent->huge() && table_at(at));
-    if (counts && !is_protected(area.state(index).load(std::memory_order_acquire)))
-      categories |= USERFAULT_PAGE_IS_WRITTEN;
+    std::uint64_t categories = categories_of(area, index, table_);
+    // What has no entry counts as written where the page table has a page for it.
+    if (categories == 0 && !area.extent->huge() && table_at(at)) categories = USERFAULT_PAGE_IS_WRITTEN;
+    if (tracks_writes(area)) categories |= USERFAULT_PAGE_IS_WPALLOWED;
     const bool taken = only_protects(request_) && !area.extent->huge() ? (categories & USERFAULT_PAGE_IS_WRITTEN) != 0
                                                                        : matches(request_, categories);
     if (!taken) return 0;
@@ -252,10 +277,9 @@ class Walk {
   }
 
   bool table_at(std::uintptr_t at) noexcept {
-    if (at / kTableBytes != table_ / kTableBytes || table_ == 0) {
-      table_ = at;
-      has_table_ = has_table(at);
-    }
+    const std::uintptr_t start = at / kTableBytes * kTableBytes;
+    if (start != asked_) has_table_ = has_table(at, table_);
+    asked_ = start;
     return has_table_;
   }
 
@@ -264,7 +288,8 @@ class Walk {
   std::uintptr_t end_;
   std::uintptr_t stopped_at_ = 0;  // no room for what is there
   std::uintptr_t passed_over_ = 0;
-  std::uintptr_t table_ = 0;  // where the page table was looked at last
+  PageTable table_;
+  std::uintptr_t asked_ = 1;  // the block that has_table_ is about; of none
   bool has_table_ = false;
 };
 
