@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <fstream>
 #include <sstream>
 
@@ -106,9 +107,15 @@ bool was_forked(std::span<const Operation> done, const Outcome& kernel) {
 bool differs_in_minor(const Arena& arena, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
   const Operation& operation = done.back();
   if (operation.kind != Kind::kRead && operation.kind != Kind::kWrite) return false;
-  const auto is_minor = [](const Message& message) { return (message.flags & USERFAULT_PAGEFAULT_FLAG_MINOR) != 0; };
-  const bool by_kernel = std::ranges::any_of(kernel.messages, is_minor);
-  if (by_kernel == std::ranges::any_of(user.messages, is_minor)) return false;
+  // With FEATURE_SIGBUS it is a signal.
+  const auto has_minor = [&](const Outcome& outcome) {
+    return outcome.accesses[operation.thread].signal == SIGBUS ||
+           std::ranges::any_of(outcome.messages, [](const Message& message) {
+             return (message.flags & USERFAULT_PAGEFAULT_FLAG_MINOR) != 0;
+           });
+  };
+  const bool by_kernel = has_minor(kernel);
+  if (by_kernel == has_minor(user)) return false;
   constexpr std::uintptr_t kFaultAround = 16;  // pages
   return std::ranges::any_of(done.first(done.size() - 1), [&](const Operation& earlier) {
     if (by_kernel) {
