@@ -33,12 +33,12 @@ class Budget {
     for (;;) {
       const auto room = static_cast<std::size_t>((limit_ - std::min(used, limit_)) / size);
       const std::size_t taken = std::min(most, room);
-      // Relaxed: a count. What happens to the memory is ordered by the pages' states.
-      if (taken == 0 || used_.compare_exchange_weak(used, used + taken * size, std::memory_order_relaxed)) return taken;
+      // Acquire: who takes what was given back counts it as resident after the giver stopped to.
+      if (taken == 0 || used_.compare_exchange_weak(used, used + taken * size, std::memory_order_acquire)) return taken;
     }
   }
   void give(std::uint64_t bytes) noexcept {
-    if (limited()) used_.fetch_sub(bytes, std::memory_order_relaxed);
+    if (limited()) used_.fetch_sub(bytes, std::memory_order_release);
   }
   // Takes what is given back in a moment, whether there is room or not.
   void owe(std::uint64_t bytes) noexcept {
@@ -48,6 +48,12 @@ class Budget {
   [[nodiscard]] bool scarce() const noexcept {
     return limited() && used_.load(std::memory_order_relaxed) + slack_ > limit_;
   }
+
+  // In memory, of all mappings: never more than the limit. The sum of what the regions count is not
+  // that, because it is taken of one after the other while memory goes from one to the other.
+  void add_resident(std::uint64_t bytes) noexcept { resident_.fetch_add(bytes, std::memory_order_relaxed); }
+  void subtract_resident(std::uint64_t bytes) noexcept { resident_.fetch_sub(bytes, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t resident() const noexcept { return resident_.load(std::memory_order_relaxed); }
 
   // Two mappings may not pin so much that nothing is left to work with.
   [[nodiscard]] bool pin(std::uint64_t bytes, std::uint64_t keep) noexcept {
@@ -72,6 +78,7 @@ class Budget {
   const std::uint64_t slack_;
   const std::uint64_t write_back_at_;
   std::atomic<std::uint64_t> used_{0};
+  std::atomic<std::uint64_t> resident_{0};
   std::atomic<std::uint64_t> pinned_{0};
   std::atomic<std::uint64_t> dirty_{0};
 };

@@ -125,10 +125,12 @@ void Core::close(Region& region) {
   }
   region.unmap();
   Counters& counters = region.counters();
-  budget_.give(counters.resident_bytes.get());
+  const std::uint64_t resident = counters.resident_bytes.get();
+  counters.resident_bytes.subtract(resident);
+  budget_.subtract_resident(resident);
+  budget_.give(resident);
   budget_.unpin(region.pins().pages() * region.page_size());
   budget_.subtract_dirty(counters.dirty_bytes.get());
-  counters.resident_bytes.subtract(counters.resident_bytes.get());
   counters.dirty_bytes.subtract(counters.dirty_bytes.get());
   const std::unique_lock lock(regions_mutex_);
   std::erase(closing_, &region);
@@ -150,6 +152,7 @@ Statistics Core::statistics() {
   Statistics sum = past_;
   for (const auto& region : regions_) region->counters().add_to(sum);
   for (const Region* region : closing_) region->counters().add_to(sum);
+  sum.resident_bytes = budget_.resident();
   return sum;
 }
 

@@ -69,6 +69,8 @@ class Core {
   void revive(const RegionUse& region, std::size_t page, PageState was, const Fault& fault,
               const std::function<void()>& before_waiting);
   void note_dirty(Region& region);
+  void mend(const RegionUse& region, std::size_t page, bool dirty, PageState was,
+            const std::function<void()>& before_waiting);
   void forget_content(Region& region, PageState was);
 
   // Memory: room.cc

@@ -182,6 +182,7 @@ std::uint64_t Evictor::drop(Run& run) {
   }
   region.counters().evictions.add(run.span.count);
   region.counters().resident_bytes.subtract(bytes);
+  budget_.subtract_resident(bytes);
   WriteBack::release(run, PageState::kAbsent);
   budget_.give(bytes);
   return bytes;

@@ -256,7 +256,9 @@ void Filler::count(Region& region, const FillOrder& order, PageSpan span, bool z
   Counters& counters = region.counters();
   add(by_fault ? counters.pages_by_fault : counters.pages_by_prefetch, span.count);
   add(by_fault ? counters.bytes_by_fault : counters.bytes_by_prefetch, region.stored_bytes(span));
-  add(counters.resident_bytes, span.count * region.page_size());
+  const std::uint64_t bytes = span.count * region.page_size();
+  add(counters.resident_bytes, bytes);
+  back ? budget_.subtract_resident(bytes) : budget_.add_resident(bytes);
   if (zeroes) add(counters.zero_pages, span.count);
   if (!is_written(region, order, span)) return;
   add(counters.dirty_bytes, region.page_size());
@@ -289,9 +291,25 @@ void Filler::give_up(Region& region, const FillOrder& order, PageSpan span, int 
       poison(region, page, code);
       continue;
     }
+    if (page == order.demanded && order.mends) {
+      keep(region, page, order.write);
+      continue;
+    }
     const bool wanted = abandon(region, page);
     if (wanted || page == order.demanded) region.wake({page, 1});
   }
+}
+
+// A page that could not be mended is as it was.
+void Filler::keep(Region& region, std::size_t page, bool dirty) {
+  region.counters().resident_bytes.add(region.page_size());
+  budget_.add_resident(region.page_size());
+  if (dirty) {
+    region.counters().dirty_bytes.add(region.page_size());
+    budget_.add_dirty(region.page_size());
+  }
+  (void)region.states().finish(page, dirty ? PageState::kDirty : PageState::kResident);
+  region.wake({page, 1});
 }
 
 bool Filler::abandon(Region& region, std::size_t page) {

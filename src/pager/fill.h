@@ -37,6 +37,7 @@ struct FillOrder {
                                  // the others are given back when they cannot be had
   Cause cause = Cause::kFault;
   bool write = false;          // the thread wants to write to the demanded page
+  bool mends = false;          // parts of the demanded page are in memory, perhaps dirty: it stays there
   std::uint64_t since_ns = 0;  // when the fault's message was read
 };
 
@@ -74,6 +75,7 @@ class Filler {
   void count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back);
   void installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result, bool zeroes);
   void give_up(Region& region, const FillOrder& order, PageSpan span, int code);
+  void keep(Region& region, std::size_t page, bool dirty);
 
   const int attempts_;
   const std::chrono::microseconds pause_;

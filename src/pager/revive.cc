@@ -15,9 +15,7 @@ void Core::revive(const RegionUse& region, std::size_t page, PageState was, cons
   const bool protect = region->writable() && !write && !is_dirty(was);
   Counters& counters = region->counters();
   if (!fault.write_protect && region->show(page, protect) == EFAULT) {
-    forget_content(*region, was);
-    // Where only a part was removed, the rest of a dirty page is still to be written.
-    fill_for_fault(region, page, write || is_dirty(was), before_waiting);
+    mend(region, page, write || is_dirty(was), was, before_waiting);
     return;
   }
   if (fault.write_protect || (write && was == PageState::kResident)) {
@@ -42,14 +40,24 @@ void Core::note_dirty(Region& region) {
 }
 
 // The program has removed the page, or a part of it, with MADV_REMOVE. What it had written goes with
-// it, as from a file.
+// it, as from a file; the rest of a dirty page is still to be written. So the page keeps its memory: if
+// it had to wait for some it would be anybody's meanwhile, and who fills it for a read calls it clean.
+void Core::mend(const RegionUse& region, std::size_t page, bool dirty, PageState was,
+                const std::function<void()>& before_waiting) {
+  forget_content(*region, was);
+  const FillOrder order{
+      .span = {page, 1}, .demanded = page, .cause = Cause::kFault, .write = dirty, .mends = true, .since_ns = now_ns()};
+  filler_.fill(region, order, before_waiting);
+}
+
+// The page does not count as in memory any more. Its memory stays taken.
 void Core::forget_content(Region& region, PageState was) {
   if (is_dirty(was)) {
     region.counters().dirty_bytes.subtract(region.page_size());
     budget_.subtract_dirty(region.page_size());
   }
   region.counters().resident_bytes.subtract(region.page_size());
-  budget_.give(region.page_size());
+  budget_.subtract_resident(region.page_size());
 }
 
 }  // namespace userfault::pager
