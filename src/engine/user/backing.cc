@@ -127,9 +127,17 @@ int open_map_file(const Mapping& mapping) noexcept {
   return static_cast<int>(sys::openat(path, O_RDWR | O_CLOEXEC));
 }
 
+// The object that `fd` is open on, with a position of its own.
+int open_again(int fd) noexcept {
+  char path[32] = "/proc/self/fd/";
+  *append_number(path + 14, static_cast<std::uint64_t>(fd), 10) = '\0';
+  return static_cast<int>(sys::openat(path, O_RDWR | O_CLOEXEC));
+}
+
 // The same for a file system that is mounted nowhere we can see (any more), asked of the object.
 FileSystem file_system_of_object(const Mapping& mapping) noexcept {
-  const int fd = find_object(mapping);
+  bool own = false;
+  const int fd = find_object(mapping, &own);
   if (fd < 0) return FileSystem::kOther;
   struct statfs status {};
   const long result = raw_syscall(SYS_fstatfs, fd, as_long(&status));
@@ -165,12 +173,15 @@ Backing classify(const Mapping& mapping) noexcept {
   return backing;
 }
 
-int find_object(const Mapping& mapping) noexcept {
+int find_object(const Mapping& mapping, bool* own_position) noexcept {
+  *own_position = true;
   const int opened = open_map_file(mapping);
   if (opened >= 0) return opened;
   // The program's own descriptor of it is usually open still: a memfd, a file on tmpfs.
   for (int fd = 0; fd < 4096; ++fd) {
     if (!shows_object(fd, mapping)) continue;
+    if (const int again = open_again(fd); again >= 0) return again;
+    *own_position = false;
     const long copy = raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
     return copy < 0 ? -1 : static_cast<int>(copy);
   }

@@ -19,8 +19,9 @@ struct Backing {
 [[nodiscard]] Backing classify(const sigsafe::Mapping& mapping) noexcept;
 
 // A descriptor of our own for the object that `mapping` shows, open for reading and writing; -1 when
-// there is no way to one (mincore and an alias do then).
-[[nodiscard]] int find_object(const sigsafe::Mapping& mapping) noexcept;
+// there is no way to one (mincore and an alias do then). Where it shares its position with one of the
+// program's, which must not be moved, `own_position` is false.
+[[nodiscard]] int find_object(const sigsafe::Mapping& mapping, bool* own_position) noexcept;
 
 // A memfd of ours, of huge pages of `page_size` when that is more than 4096. -errno.
 [[nodiscard]] int make_object(std::size_t bytes, std::size_t page_size) noexcept;

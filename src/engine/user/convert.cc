@@ -121,7 +121,7 @@ long find_view(Extent& extent, const Mapping& mapping, std::uintptr_t start) noe
   extent.device = mapping.device;
   extent.inode = mapping.inode;
   extent.fd_offset = static_cast<long>(mapping.offset + (start - mapping.start));
-  extent.fd = find_object(mapping);
+  extent.fd = find_object(mapping, &extent.seekable);
   return attach_view(extent, start);
 }
 

@@ -165,6 +165,7 @@ long attach(Extent& extent, const Area& was) noexcept {
     extent.inode = was.extent->inode;
     extent.fd_offset = was.extent->offset_of(was.first);
     if (was.extent->fd >= 0) extent.fd = static_cast<int>(raw_syscall(SYS_fcntl, was.extent->fd, F_DUPFD_CLOEXEC, 3));
+    extent.seekable = extent.fd >= 0 && was.extent->seekable;
     return attach_view(extent, was.start);
   }
   if (const long result = attach_object(extent, bytes_of(was)); result < 0) return result;

@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
 #include "engine/user/sigsafe/copy.h"
 #include "engine/user/sigsafe/fill.h"
+#include "engine/user/sigsafe/swapped.h"
 
 namespace userfault::sigsafe {
 
@@ -105,6 +107,7 @@ Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept 
   extent->kind = kind;
   extent->guards = page_shift == 12 && (kind == Kind::kConverted || kind == Kind::kShared);
   extent->fd = -1;
+  extent->seekable = false;
   extent->fd_offset = 0;
   extent->alias = 0;
   extent->device = extent->inode = 0;
@@ -159,12 +162,19 @@ Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
 }  // namespace
 
 Presence look_up_cached(const Extent& extent, std::size_t page_index) noexcept {
+  // SEEK_DATA counts what is swapped out as well.
+  if (extent.seekable && !extent.huge()) {
+    const long offset = extent.offset_of(page_index);
+    const long data = raw_syscall(SYS_lseek, extent.fd, offset, SEEK_DATA);
+    if (data >= 0 || data == -ENXIO) return data == offset ? Presence::kPresent : Presence::kAbsent;
+  }
   unsigned char resident = 0;
   // For shared memory mincore looks into the page cache, whatever this mapping's page table has
   // (mm/mincore.c, since 2.6.20); for hugetlb it knows the page table alone.
   if (extent.alias != 0 && sys::mincore(extent.alias_of(page_index), 4096, &resident) == 0 && (resident & 1) != 0)
     return Presence::kPresent;
-  return extent.huge() ? look_up_huge(extent, page_index) : Presence::kAbsent;
+  if (extent.huge()) return look_up_huge(extent, page_index);
+  return extent.alias != 0 && is_swapped_out(extent.alias_of(page_index)) ? Presence::kPresent : Presence::kAbsent;
 }
 
 void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept {

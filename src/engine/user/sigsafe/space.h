@@ -55,6 +55,7 @@ struct Extent {
   Kind kind = Kind::kNative;
   std::atomic<bool> guards{false};  // guard pages work on it
   int fd = -1;                      // the object behind it, where we have it
+  bool seekable = false;            // whose position is not the program's
   long fd_offset = 0;               // of page 0, in bytes
   std::uintptr_t alias = 0;         // page 0 seen through a second mapping that is always open; or 0
   std::uint64_t device = 0;         // of the object, to know two mappings of one object
