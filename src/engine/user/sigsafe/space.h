@@ -166,6 +166,8 @@ void drop(Extent* extent) noexcept;
 [[nodiscard]] long open_run(const Area& area, Run run, bool read_only) noexcept;
 // Makes pages inaccessible. The same errors.
 [[nodiscard]] long close_run(const Area& area, Run run) noexcept;
+// Puts the guard pages of `run` in once more, where the kernel may have taken them out.
+[[nodiscard]] long restore_guards(const Area& area, Run run) noexcept;
 // Changes the write permission of the pages of `run` that are open.
 [[nodiscard]] long protect_run(const Area& area, Run run, bool read_only) noexcept;
 // Whether a page is there. To find out may take memory, so it may fail: what might be there must then
