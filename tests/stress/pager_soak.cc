@@ -13,6 +13,7 @@
 //            order of writing where it was written back in the middle of that.
 // At the end the mappings are closed, and the store's bytes are compared with the model.
 // usage: pager_soak [--engine kernel|user] [--seconds N] [--seed N]
+// USERFAULT_STRESS_SECONDS overrides --seconds.
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -261,6 +262,8 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--seconds") == 0) options.seconds = std::atof(argv[i + 1]);
     if (std::strcmp(argv[i], "--seed") == 0) options.seed = std::strtoull(argv[i + 1], nullptr, 0);
   }
+  if (const char* seconds = std::getenv("USERFAULT_STRESS_SECONDS"); seconds != nullptr && *seconds != '\0')
+    options.seconds = std::atof(seconds);
   const auto descriptor = Descriptor::open({.engine = engine});
   if (!descriptor) skip("%s engine not available: %s", name_of(engine), descriptor.error().message().c_str());
   std::printf("pager soak on the %s engine, %g s, --seed %" PRIu64 "\n", name_of(engine), options.seconds,
