@@ -143,7 +143,7 @@ USERFAULT_PRELOADED int execvp(const char* name, char* const* arguments) noexcep
 
 USERFAULT_PRELOADED int posix_spawn(pid_t* child, const char* path, const posix_spawn_file_actions_t* actions,
                                     const posix_spawnattr_t* attributes, char* const* arguments,
-                                    char* const* environment) noexcept {
+                                    char* const* environment) {
   if (next.posix_spawn == nullptr) resolve_next();
   if (is_logged(path)) note_program(path, environment);
   return with_arguments(path, arguments, environment,
@@ -152,7 +152,7 @@ USERFAULT_PRELOADED int posix_spawn(pid_t* child, const char* path, const posix_
 
 USERFAULT_PRELOADED int posix_spawnp(pid_t* child, const char* name, const posix_spawn_file_actions_t* actions,
                                      const posix_spawnattr_t* attributes, char* const* arguments,
-                                     char* const* environment) noexcept {
+                                     char* const* environment) {
   if (next.posix_spawnp == nullptr) resolve_next();
   if (is_logged(name)) note_name(name, environment);
   return with_arguments(name, arguments, environment,
