@@ -68,6 +68,7 @@ long forget_content(const Area& area, Run run, bool keep_protection) noexcept {
       area.instance != nullptr && (area.modes & (USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR)) != 0;
   if (tracked) {
     if (const long result = close_run(area, run); result < 0) return result;
+    if (const long result = drain_accesses(area, run); result < 0) return result;
   } else if (!keep_protection) {
     if (const long result = open_run(area, run, false); result < 0) return result;
   }

@@ -134,6 +134,23 @@ long close_run(const Area& area, Run run) noexcept {
   return 0;
 }
 
+// A change of protection waits for the accesses of that mapping, which a guard page does not.
+long drain_accesses(const Area& area, Run run) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count;) {
+    const Run same = alike(area, i, run.first + run.count, page::kOpen | page::kReadOnly);
+    i += same.count;
+    const std::uint8_t state = load(area, same.first);
+    if ((state & page::kOpen) == 0 || area.protection == PROT_NONE) continue;
+    if (const long result = set_protection(area, same, PROT_NONE); result < 0) return result;
+    const int before = protection_of(area, (state & page::kReadOnly) != 0);
+    if (set_protection(area, same, before) == 0) continue;
+    // Closed for good, until somebody opens the chunk.
+    static_cast<void>(set_guard(area, same, kGuardRemove));
+    change(area, same, 0, page::kOpen | page::kReadOnly | page::kGuard);
+  }
+  return 0;
+}
+
 long restore_guards(const Area& area, Run run) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count;) {
     const Run same = alike(area, i, run.first + run.count, page::kGuard);

@@ -166,6 +166,10 @@ void drop(Extent* extent) noexcept;
 [[nodiscard]] long open_run(const Area& area, Run run, bool read_only) noexcept;
 // Makes pages inaccessible. The same errors.
 [[nodiscard]] long close_run(const Area& area, Run run) noexcept;
+// Waits until no access to the closed pages of `run` is on its way in the kernel any more: one that found
+// the page's entry empty before the guard page came makes a page of zeroes where it finds a hole. Under
+// the exclusive lock. -ENOMEM: nothing was waited for.
+[[nodiscard]] long drain_accesses(const Area& area, Run run) noexcept;
 // Puts the guard pages of `run` in once more, where the kernel may have taken them out.
 [[nodiscard]] long restore_guards(const Area& area, Run run) noexcept;
 // Changes the write permission of the pages of `run` that are open.
