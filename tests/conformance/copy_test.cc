@@ -237,5 +237,17 @@ CONFORMANCE_TEST(Copy, FillsTheMemoryBehindASharedView, "COPY-01 REAL-45", Backi
   expect_pattern(map.alias(0), map.page_size(), 15);
 }
 
+// A few pages on both sides of what one page of the page table covers, wherever that begins.
+CONFORMANCE_TEST(Copy, ShortRunsAcrossPageTables, "COPY-01", Backings::kSmall) {
+  const Mapping map(ctx, 1100);
+  const Uffd uffd(ctx);
+  uffd.must_register(map.all(), kMissing);
+  const auto source = pattern(20 * map.page_size(), 5);
+  for (std::size_t first = 500; first + 20 <= map.pages(); first += 40) {
+    ASSERT_EQ(uffd.copy(map.range(first, 20), source.data()), Done(20 * map.page_size()));
+    expect_pattern(map.page(first), 20 * map.page_size(), 5);
+  }
+}
+
 }  // namespace
 }  // namespace userfault::conformance

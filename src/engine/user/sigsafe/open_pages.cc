@@ -81,6 +81,8 @@ long open_closed(const Area& area, Run run, bool read_only) noexcept {
     const bool guards = area.extent->guards.load(std::memory_order_relaxed);
     if (guards && same.count < kLongRun) {
       const long result = open_chunk(area, same.first);
+      // The run may go on in the next chunk: looked at again.
+      if (result == 0) i = same.first;
       if (result == 0) continue;
       if (result != -EINVAL) return result;
       // The kernel, or this mapping (mlock), has no guard pages: one mprotect a run from now on.
@@ -89,6 +91,7 @@ long open_closed(const Area& area, Run run, bool read_only) noexcept {
     const long result = set_protection(area, same, protection_of(area, read_only));
     if (result == -ENOMEM && guards) {
       if (const long chunk = open_chunk(area, same.first); chunk < 0) return chunk;
+      i = same.first;
       continue;
     }
     if (result < 0) return result;
