@@ -51,8 +51,30 @@ const char* why_not(int directory, const char* path) noexcept {
   }
 }
 
+// Looks at a string page by page, each of which `has` must allow first: a bad pointer stays the kernel's to
+// refuse.
+template <typename Has>
+bool look_through(const char* text, Has has) noexcept {
+  if (text == nullptr) return false;
+  for (bool fresh = true;; ++text, fresh = reinterpret_cast<std::uintptr_t>(text) % 4096 == 0) {
+    if (fresh && !has(text)) return false;
+    if (*text == '\0') return true;
+  }
+}
+
+// Asked of the kernel, since without a descriptor of ours no handler of ours stands: it reads the set before it
+// finds that there is no such way to change a mask.
+bool is_readable(const void* address) noexcept {
+  const auto word = reinterpret_cast<std::uintptr_t>(address) & ~std::uintptr_t{7};
+  return sigsafe::raw_syscall(SYS_rt_sigprocmask, -1, static_cast<long>(word), 0, 8) != -EFAULT;
+}
+
+bool is_string(const char* text) noexcept {
+  return look_through(text, [](const char* at) { return is_readable(at); });
+}
+
 bool keeps_library(char* const* environment) noexcept {
-  for (; environment != nullptr && *environment != nullptr; ++environment)
+  for (; environment != nullptr && is_readable(environment) && is_string(*environment); ++environment)
     if (std::strncmp(*environment, "LD_PRELOAD=", 11) == 0 && std::strstr(*environment, "userfault-preload") != nullptr)
       return true;
   return false;
@@ -86,17 +108,10 @@ void note_name(const char* name, char* const* environment) noexcept {
   }
 }
 
-bool is_logged(const char* path) noexcept {
-  return settings().log != nullptr && path != nullptr && sigsafe::touch(path);
-}
+bool is_logged(const char* path) noexcept { return settings().log != nullptr && is_string(path); }
 
-// Each page is touched before it is read, so that a bad pointer stays the kernel's to refuse.
 bool bring_string(const char* text) noexcept {
-  if (text == nullptr) return false;
-  for (bool fresh = true;; ++text, fresh = reinterpret_cast<std::uintptr_t>(text) % 4096 == 0) {
-    if (fresh && !sigsafe::touch(text)) return false;
-    if (*text == '\0') return true;
-  }
+  return look_through(text, [](const char* at) { return sigsafe::touch(at); });
 }
 
 void bring_list(char* const* list) noexcept {

@@ -40,6 +40,24 @@ if ${CC:-cc} -static -o "$scratch/static" "$scratch/main.c" 2>/dev/null; then
   grep -q "$scratch/static runs without userfault: it is statically linked" "$scratch/log" ||
     fail "nothing is said of a static child: $(cat "$scratch/log")"
 fi
+# Bad arguments of exec stay the kernel's to refuse, also where they are looked at for the log.
+cat >"$scratch/exec.c" <<'C'
+#include <errno.h>
+#include <unistd.h>
+int main(void) {
+  char *bad[] = {(char *)16, 0};
+  char *good[] = {"true", 0};
+  execve("/bin/true", good, bad);
+  if (errno != EFAULT) return 1;
+  execve("/bin/true", bad, good);
+  if (errno != EFAULT) return 2;
+  execve((char *)16, good, good);
+  return errno == EFAULT ? 0 : 3;
+}
+C
+${CC:-cc} -o "$scratch/exec" "$scratch/exec.c" 2>/dev/null
+"$userfault" run --log "$scratch/log" -- "$scratch/exec" || fail "bad arguments of exec: status $?"
+
 "$userfault" run --log "$scratch/log" -- env -u LD_PRELOAD true
 grep -Eq "true runs without userfault: its environment has no LD_PRELOAD" "$scratch/log" ||
   fail "nothing is said of a child without LD_PRELOAD: $(cat "$scratch/log")"
