@@ -148,6 +148,17 @@ CONFORMANCE_TEST(PageCategories, StopsWhereTheRoomEnds, "FEAT-15", Backings::kPr
   EXPECT_EQ(narrow.request.walk_end, map.range(3, 1).start);
 }
 
+// A place for no answer is none: the walk goes to the end.
+CONFORMANCE_TEST(PageCategories, RoomForNothing, "FEAT-15", Backings::kPrivate) {
+  const Mapping map(ctx, 2);
+  for (std::size_t page = 0; page < map.pages(); ++page) fill_pattern(map.page(page), map.page_size(), page);
+  const Uffd uffd = tracking(ctx, map);
+  Scan scan(map.all());
+  scan.only_written().request.vec_len = 0;
+  EXPECT_EQ(scan.ranges(), std::vector<Range>{});
+  EXPECT_EQ(scan.request.walk_end, scan.request.end);
+}
+
 CONFORMANCE_TEST(PageCategories, RefusesWhatItDoesNotKnow, "FEAT-15", Backings::kPrivate) {
   const Mapping map(ctx, 1);
   const Uffd uffd = tracking(ctx, map);

@@ -32,7 +32,8 @@ bool tracks_writes(const Area& area) noexcept {
          (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0;
 }
 
-// The entries of one page of the page table at a time, as /proc/self/pagemap shows them.
+// Entries of the page table, as /proc/self/pagemap shows them: few at a time, since a trapped call runs on
+// a signal's stack.
 class PageTable {
  public:
   PageTable() noexcept : pagemap_(sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) {}
@@ -44,16 +45,21 @@ class PageTable {
 
   [[nodiscard]] bool has_page(std::uintptr_t address) noexcept {
     look_at(address);
-    return entry_has_content(entries_[address % kTableBytes / kHardwarePage]);
+    return entry_has_content(entries_[address % kWindow / kHardwarePage]);
   }
+  // In the part of memory that one page of the page table covers.
   [[nodiscard]] bool has_any(std::uintptr_t address) noexcept {
-    look_at(address);
-    return std::any_of(std::begin(entries_), std::end(entries_), entry_has_content);
+    const std::uintptr_t start = address / kTableBytes * kTableBytes;
+    for (std::uintptr_t at = start; at < start + kTableBytes; at += kWindow) {
+      look_at(at);
+      if (std::any_of(std::begin(entries_), std::end(entries_), entry_has_content)) return true;
+    }
+    return false;
   }
 
  private:
   void look_at(std::uintptr_t address) noexcept {
-    const std::uintptr_t start = address / kTableBytes * kTableBytes;
+    const std::uintptr_t start = address / kWindow * kWindow;
     if (start == start_) return;
     start_ = start;
     const long got = sys::pread(static_cast<int>(pagemap_), entries_, sizeof entries_,
@@ -62,9 +68,11 @@ class PageTable {
     if (got != sizeof entries_) std::fill(std::begin(entries_), std::end(entries_), kUnknownEntry);
   }
 
+  static constexpr std::size_t kEntries = 64;
+  static constexpr std::uintptr_t kWindow = kEntries * kHardwarePage;
   long pagemap_;
   std::uintptr_t start_ = 1;  // of none
-  std::uint64_t entries_[kTableBytes / kHardwarePage];
+  std::uint64_t entries_[kEntries];
 };
 
 // Memory that nobody tracks is open. Of an object of the program's a mapping shows what was touched
@@ -128,7 +136,7 @@ bool has_table(std::uintptr_t address, PageTable& table) noexcept {
 class Output {
  public:
   explicit Output(const userfault_scan& request) noexcept
-      : to_(reinterpret_cast<userfault_page_region*>(request.vec)),
+      : to_(request.vec_len != 0 ? reinterpret_cast<userfault_page_region*>(request.vec) : nullptr),
         room_(request.vec_len),
         max_pages_(request.max_pages != 0 ? request.max_pages : UINT64_MAX),
         mask_(request.return_mask) {}
