@@ -81,9 +81,10 @@ long open_closed(const Area& area, Run run, bool read_only) noexcept {
     const bool guards = area.extent->guards.load(std::memory_order_relaxed);
     if (guards && same.count < kLongRun) {
       const long result = open_chunk(area, same.first);
-      // The run may go on in the next chunk: looked at again.
-      if (result == 0) i = same.first;
-      if (result == 0) continue;
+      if (result == 0) {
+        i = same.first;  // open now; the run may go on in the next chunk
+        continue;
+      }
       if (result != -EINVAL) return result;
       // The kernel, or this mapping (mlock), has no guard pages: one mprotect a run from now on.
       area.extent->guards.store(false, std::memory_order_relaxed);

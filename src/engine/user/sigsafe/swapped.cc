@@ -62,6 +62,7 @@ class Reader {
 bool read_smaps(int smaps, Reader& reader) noexcept {
   char text[512];  // a signal handler's stack may be small
   std::size_t kept = 0;
+  bool skips = false;  // the rest of a line whose beginning was taken
   for (;;) {
     const long got = sys::read(smaps, text + kept, sizeof text - kept);
     if (got <= 0) return got == 0;
@@ -69,12 +70,17 @@ bool read_smaps(int smaps, Reader& reader) noexcept {
     const char* line = text;
     for (const char* at = line; at < end; ++at) {
       if (*at != '\n') continue;
-      if (!reader.take(line, at)) return true;
+      if (!skips && !reader.take(line, at)) return true;
+      skips = false;
       line = at + 1;
     }
     kept = static_cast<std::size_t>(end - line);
-    // The rest of a line that is longer than the buffer is of no interest: it is a name.
-    if (kept == sizeof text) kept = 0;
+    // What a line that is longer than the buffer ends with is a name, and of no interest.
+    if (kept == sizeof text) {
+      if (!skips && !reader.take(line, end)) return true;
+      skips = true;
+      kept = 0;
+    }
     for (std::size_t i = 0; i < kept; ++i) text[i] = line[i];
   }
 }
