@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs every benchmark, one after the other, after a build. Arguments go to each of them.
+# Runs every benchmark, one after the other, after a build. Arguments go to each of
+# them; one that a bench does not know ends the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shopt -s nullglob
