@@ -34,7 +34,9 @@ bool fillable(const Extent& extent, Fill fill, std::uint8_t state) noexcept {
   }
 }
 
-Claim claim(const Area& area, Run run, Fill fill) noexcept {
+// `before` gets the state that each page was in when it became ours: read any earlier it may be that of
+// somebody else who had the page then, and to go back to that would leave it busy for ever.
+Claim claim(const Area& area, Run run, Fill fill, std::uint8_t* before) noexcept {
   Claim result;
   for (; result.count < run.count; ++result.count) {
     auto& state = area.state(run.first + result.count);
@@ -48,6 +50,7 @@ Claim claim(const Area& area, Run run, Fill fill) noexcept {
       const auto busy = static_cast<std::uint8_t>((seen & ~page::kContent) | page::kBusy);
       if (state.compare_exchange_weak(seen, busy, std::memory_order_acq_rel)) break;
     }
+    before[result.count] = seen;
   }
   return result;
 }
@@ -204,8 +207,7 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
   Extent& extent = *area.extent;
   std::uint8_t before[kStepBytes >> 12];
   if (wanted.count > sizeof before) wanted.count = sizeof before;
-  for (std::size_t i = 0; i < wanted.count; ++i) before[i] = area.state(wanted.first + i).load();
-  const Claim claimed = claim(area, wanted, request.fill);
+  const Claim claimed = claim(area, wanted, request.fill, before);
   if (claimed.count == 0) return {0, claimed.stopped_by};
 
   Run run{wanted.first, claimed.count};
