@@ -104,6 +104,7 @@ long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end,
 }
 
 long convert_private(const Backing& backing, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
+  if (const long result = space.make_room(); result < 0) return result;
   const auto shift = static_cast<unsigned>(std::countr_zero(backing.page_size));
   Extent* extent = make_extent(backing.huge ? Kind::kHugeConverted : Kind::kConverted, (end - start) >> shift, shift);
   if (extent == nullptr) return -ENOMEM;

@@ -41,20 +41,27 @@ void prepare_unmap(Events& events, std::uintptr_t start, std::uintptr_t end) noe
     events.prepare(area->instance, USERFAULT_FEATURE_EVENT_UNMAP, range_event(USERFAULT_EVENT_UNMAP, start, end));
 }
 
+long punch_object(const Extent& extent, Run run) noexcept {
+  constexpr int kPunch = 1 | 2;  // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+  const long bytes = static_cast<long>(run.count << extent.page_shift);
+  if (extent.fd >= 0) return sys::fallocate(extent.fd, kPunch, extent.offset_of(run.first), bytes);
+  return sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), MADV_REMOVE);
+}
+
 // munmap or mmap over: `change` is the system call, made with the table locked and the areas cut.
 template <typename Change>
 std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) noexcept {
+  const SignalsBlocked blocked;
   Events events;
   std::intptr_t result;
   {
-    SignalsBlocked blocked;
     Locked locked(space.lock);
     if (const long cut = cut_at(start, end); cut < 0) return cut;
     prepare_unmap(events, start, end);
     result = change();
     const bool refused = result < 0 && result >= -4095;
     if (refused) events.cancel();
-    else space.erase(start, end);
+    else forget_areas(start, end);
   }
   events.deliver();
   return result;
@@ -77,13 +84,6 @@ long forget_content(const Area& area, Run run, bool keep_protection) noexcept {
     area.state(i).fetch_and(static_cast<std::uint8_t>(~cleared), std::memory_order_acq_rel);
   }
   return 0;
-}
-
-long punch_object(const Extent& extent, Run run) noexcept {
-  constexpr int kPunch = 1 | 2;  // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-  const long bytes = static_cast<long>(run.count << extent.page_shift);
-  if (extent.fd >= 0) return sys::fallocate(extent.fd, kPunch, extent.offset_of(run.first), bytes);
-  return sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), MADV_REMOVE);
 }
 
 // What punching a hole into an object does to a mapping of it: all goes but poison, which is the
@@ -124,9 +124,15 @@ void visit_siblings(const Area& area, Run run, Visit visit) noexcept {
   }
 }
 
-// The other areas that show the same object lose their pages too.
-void forget_siblings(const Area& area, Run run) noexcept {
-  visit_siblings(area, run, [](const Area& other, Run part) { static_cast<void>(forget_hole(other, part, true)); });
+// The other areas that show the same object lose their pages too. An error: the object must keep its pages,
+// or they would be zeroes there without a message.
+long forget_siblings(const Area& area, Run run) noexcept {
+  long first = 0;
+  visit_siblings(area, run, [&first](const Area& other, Run part) {
+    const long result = forget_hole(other, part, true);
+    if (first == 0) first = result;
+  });
+  return first;
 }
 
 // A hole is punched. Where somebody touched a page through another mapping meanwhile, the kernel has
@@ -155,7 +161,7 @@ long remove_huge(const Area& area, std::uintptr_t start, std::uintptr_t end) noe
   if (first < last) {
     const Run run{area.page_at(first), (last - first) >> extent.page_shift};
     if (const long result = forget_hole(area, run, false); result < 0) return result;
-    forget_siblings(area, run);
+    if (const long result = forget_siblings(area, run); result < 0) return result;
   }
   constexpr int kPunch = 1 | 2;
   const std::uintptr_t skipped = start - area.start;
@@ -172,7 +178,7 @@ long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int 
   if (advice == MADV_REMOVE) {
     if (const long refused = refuses_remove(area); refused < 0) return refused;
     if (const long result = forget_hole(area, run, false); result < 0) return result;
-    forget_siblings(area, run);
+    if (const long result = forget_siblings(area, run); result < 0) return result;
     return punch_guarded(area, run);
   }
   // MADV_DONTNEED: what an object of the program's own holds stays in it.
@@ -268,6 +274,14 @@ long note_fork_advice(std::uintptr_t start, std::uintptr_t end, bool dont_fork) 
 
 }  // namespace
 
+// An object goes when no area is left that shows it; what is unmapped of it before has to be given back.
+void forget_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
+  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
+    if (area->extent->converted() && area->pages() < area->extent->pages)
+      static_cast<void>(punch_object(*area->extent, {area->first, area->pages()}));
+  space.erase(start, end);
+}
+
 int munmap(std::uintptr_t start, std::size_t length) noexcept {
   const std::uintptr_t end = start + round_up(length);
   if (!sensible(start, length) || !touches_areas_locking(start, end))
@@ -289,6 +303,7 @@ int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
   const bool drops = drops_pages(advice);
   const bool brings = advice == kPopulateRead || advice == kPopulateWrite;
   if (brings) bring_pages(start, end, advice);
+  const SignalsBlocked blocked;
   long result = 0;
   int unmapped = 0;
   for (std::uintptr_t at = start; at < end;) {

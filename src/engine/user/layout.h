@@ -18,4 +18,8 @@ namespace userfault::engine::user::layout {
 [[nodiscard]] int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept;
 [[nodiscard]] int mprotect(std::uintptr_t start, std::size_t length, int protection) noexcept;
 
+// Takes what was unmapped, [start, end), out of the table, and its memory from our objects. Under the
+// exclusive lock; it was cut at both ends.
+void forget_areas(std::uintptr_t start, std::uintptr_t end) noexcept;
+
 }  // namespace userfault::engine::user::layout

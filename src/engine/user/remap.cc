@@ -51,17 +51,30 @@ long reserve_target(const Move& move) noexcept {
   return sys::mmap(move.to, move.new_length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | fixed, -1, 0);
 }
 
-long move_mappings(const Move& move) noexcept {
-  const std::uintptr_t end = move.from + move.old_length;
-  for (std::uintptr_t at = move.from; at < end;) {
+// How far it came, and why no further.
+struct Moved {
+  std::size_t bytes = 0;
+  long error = 0;
+};
+
+Moved move_some(std::uintptr_t from, std::uintptr_t to, std::size_t length) noexcept {
+  for (std::size_t done = 0; done < length;) {
+    const std::uintptr_t at = from + done;
     Mapping mapping;
-    if (find_mapping(at, &mapping) < 0 || mapping.start > at) return -EFAULT;
-    const std::uintptr_t stop = mapping.end < end ? mapping.end : end;
-    const long moved = sys::mremap(at, stop - at, stop - at, MREMAP_MAYMOVE | MREMAP_FIXED, move.to + (at - move.from));
-    if (failed(moved)) return moved;
-    at = stop;
+    if (find_mapping(at, &mapping) < 0 || mapping.start > at) return {done, -EFAULT};
+    const std::size_t bytes = (mapping.end < from + length ? mapping.end : from + length) - at;
+    const long moved = sys::mremap(at, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to + done);
+    if (failed(moved)) return {done, moved};
+    done += bytes;
   }
-  return 0;
+  return {length, 0};
+}
+
+// All or, as far as the kernel lets us go back, nothing.
+long move_mappings(const Move& move) noexcept {
+  const Moved moved = move_some(move.from, move.to, move.old_length);
+  if (moved.error != 0) static_cast<void>(move_some(move.to, move.from, moved.bytes));
+  return moved.error;
 }
 
 // The table's side: the same extents at the new address.
@@ -121,9 +134,9 @@ long make_shared(const Area& like, std::uintptr_t start, std::uintptr_t end, lon
   return 0;
 }
 
-long extend(const Move& move) noexcept {
+// `last`: the area whose end the new part follows.
+long extend(const Area& last, const Move& move) noexcept {
   const std::uintptr_t seam = move.to + move.old_length;
-  const Area last = *space.find(seam - 1);
   const long offset = last.extent->offset_of(last.first + last.pages());
   if (last.extent->shared()) return make_shared(last, seam, move.to + move.new_length, offset);
   if (last.extent->huge()) return -ENOMEM;
@@ -149,12 +162,21 @@ void settle_registration(const Move& move, Events& events) noexcept {
 }
 
 long carry_out(const Move& move, Events& events) noexcept {
-  Area before = *space.find(move.from);
-  if (const long result = move_mappings(move); result < 0) return result;
+  const Area before = *space.find(move.from);
+  const Area last = *space.find(move.from + move.old_length - 1);
+  const bool grows = move.new_length > move.old_length;
+  // What may fail for want of memory comes before what is hard to undo.
+  long result = space.make_room();
+  if (result == 0 && grows) result = extend(last, move);
+  if (result == 0) result = move_mappings(move);
+  if (result < 0) {
+    if (grows) space.erase(move.to + move.old_length, move.to + move.new_length);
+    sys::munmap(move.to, move.new_length);
+    return result;
+  }
   hold(before.extent);
-  long result = move_areas(move);
+  result = move_areas(move);
   if (result == 0 && move.keep_source) result = leave_behind(before, move);
-  if (result == 0 && move.new_length > move.old_length) result = extend(move);
   drop(before.extent);
   if (result < 0) return result;
   settle_registration(move, events);
@@ -194,9 +216,12 @@ std::intptr_t move_locked(Move& move, Events& events) noexcept {
     prepare_unmap(events, move.to, move.to + move.new_length);
   }
   const long target = reserve_target(move);
-  if (failed(target)) return target;
+  if (failed(target)) {
+    events.cancel();
+    return target;
+  }
   move.to = static_cast<std::uintptr_t>(target);
-  space.erase(move.to, move.to + move.new_length);
+  forget_areas(move.to, move.to + move.new_length);
   return carry_out(move, events);
 }
 
@@ -241,7 +266,7 @@ class Overlay {
   long forget(Part part, Events& events) noexcept {
     if (const long cut = cut_at(part.start, part.end); cut < 0) return cut;
     prepare_unmap(events, part.start, part.end);
-    space.erase(part.start, part.end);
+    forget_areas(part.start, part.end);
     return 0;
   }
 
@@ -279,12 +304,9 @@ class Overlay {
 };
 
 std::intptr_t move_over_served(const Move& move, int flags) noexcept {
+  const SignalsBlocked blocked;
   Events events;
-  std::intptr_t result;
-  {
-    SignalsBlocked blocked;
-    result = Overlay(move).carry_out(flags, events);
-  }
+  const std::intptr_t result = Overlay(move).carry_out(flags, events);
   events.deliver();
   return result;
 }
@@ -294,6 +316,13 @@ bool is_served(std::uintptr_t start, std::size_t length) noexcept {
   LockedShared locked(space.lock);
   const Area* area = space.lower(start);
   return area != space.end() && area->start < start + length;
+}
+
+bool is_private(std::uintptr_t address) noexcept {
+  SignalsBlocked blocked;
+  LockedShared locked(space.lock);
+  const Area* area = space.find(address);
+  return area != nullptr && area->extent->converted();
 }
 
 // Grows without moving where the addresses behind are free, as the kernel prefers to.
@@ -310,7 +339,8 @@ bool grow_in_place(const Move& move) noexcept {
   if (failed(free)) return false;
   Move in_place = move;
   in_place.to = move.from;
-  if (extend(in_place) >= 0) return true;
+  const Area last = *space.find(seam - 1);
+  if (extend(last, in_place) >= 0) return true;
   sys::munmap(seam, more);
   return false;
 }
@@ -334,12 +364,9 @@ std::intptr_t remap_served(Move move, int flags) noexcept {
   if (may_stay && (move.new_length == move.old_length || grow_in_place(move)))
     return static_cast<std::intptr_t>(move.from);
   if ((flags & MREMAP_MAYMOVE) == 0) return -ENOMEM;
+  const SignalsBlocked blocked;
   Events events;
-  std::intptr_t result;
-  {
-    SignalsBlocked blocked;
-    result = move_locked(move, events);
-  }
+  const std::intptr_t result = move_locked(move, events);
   events.deliver();
   return result;
 }
@@ -354,7 +381,9 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
             .old_length = round_up(old_length),
             .new_length = round_up(new_length),
             .keep_source = (flags & MREMAP_DONTUNMAP) != 0};
-  // Duplicating a shared mapping (old size 0) makes a mapping that is registered with nobody.
+  // Duplicating a shared mapping (old size 0) makes a mapping that is registered with nobody. What is
+  // shared only because we made it so cannot be duplicated.
+  if (move.old_length == 0 && is_private(from)) return -EINVAL;
   const bool from_served = move.old_length != 0 && is_served(from, move.old_length);
   const bool over_served = fixed && is_served(to, move.new_length);
   if (move.new_length == 0 || (!from_served && !over_served))

@@ -59,9 +59,13 @@ Area* Space::find(std::uintptr_t address) noexcept {
   return area != end() && area->start <= address ? area : nullptr;
 }
 
-long Space::insert(const Area& area) noexcept {
+long Space::make_room() noexcept {
   if (areas_ == nullptr) areas_ = static_cast<Area*>(reserve(kCapacity * sizeof(Area)));
-  if (areas_ == nullptr || count_ == kCapacity) return -ENOMEM;
+  return areas_ == nullptr || count_ == kCapacity ? -ENOMEM : 0;
+}
+
+long Space::insert(const Area& area) noexcept {
+  if (const long result = make_room(); result < 0) return result;
   Area* at = lower(area.start);
   for (Area* move = end(); move != at; --move) *move = move[-1];
   *at = area;

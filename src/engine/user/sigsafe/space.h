@@ -116,6 +116,9 @@ class Space {
   [[nodiscard]] Area* begin() noexcept { return areas_; }
   [[nodiscard]] Area* end() noexcept { return areas_ + count_; }
 
+  // Under the exclusive lock. -ENOMEM when there is no room for another area: what cannot be undone asks
+  // before it is done.
+  [[nodiscard]] long make_room() noexcept;
   // Under the exclusive lock. -ENOMEM when the table is full or cannot be had.
   [[nodiscard]] long insert(const Area& area) noexcept;
   // Cuts the areas at `address`, so that one begins there. -EINVAL inside a huge page, -ENOMEM.
