@@ -74,9 +74,6 @@ void start_over(Instance& instance, const Pipe& pipe) noexcept {
   instance.bell_rung.store(false);
   instance.rings_late.store(false);
   instance.in_thread.store(nullptr);
-  instance.changing.store(0);
-  instance.readers.store(0);
-  instance.sleeping_readers.store(0);
 }
 
 // Whether any read end of the pipe is open anywhere: its write end reports POLLERR when none is.
@@ -179,6 +176,11 @@ void drop_queues(Instance& instance) noexcept {
   instance.lock.reset();
   instance.pending = instance.delivered = {};
   instance.events = instance.last_event = nullptr;
+  instance.readable.store(0);
+  instance.readers.store(0);
+  instance.sleeping_readers.store(0);
+  instance.changing.store(0);
+  instance.generation.fetch_add(1);
 }
 
 }  // namespace

@@ -17,21 +17,20 @@ void Events::prepare(Instance* instance, std::uint64_t feature, const userfault_
   entry.instance = instance;
   entry.event.message = message;
   entry.event.passed_fd = passed_fd;
-  instance->changing.fetch_add(1);
+  entry.generation = begin_change(*instance);
 }
 
 void Events::deliver() noexcept {
   // The kernel sleeps killable here: handlers wait until the event was read.
-  SignalsBlocked blocked;
-  for (std::size_t i = 0; i < count_; ++i) {
-    static_cast<void>(raise_and_wait(*entries_[i].instance, entries_[i].event));
-    entries_[i].instance->changing.fetch_sub(1);
+  for (Entry* entry = entries_; entry != entries_ + count_; ++entry) {
+    raise_and_wait(*entry->instance, entry->generation, entry->event);
+    end_change(*entry->instance, entry->generation);
   }
   count_ = 0;
 }
 
 void Events::cancel() noexcept {
-  for (std::size_t i = 0; i < count_; ++i) entries_[i].instance->changing.fetch_sub(1);
+  for (Entry* entry = entries_; entry != entries_ + count_; ++entry) end_change(*entry->instance, entry->generation);
   count_ = 0;
 }
 

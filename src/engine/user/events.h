@@ -9,7 +9,9 @@ namespace userfault::engine::user {
 
 class Events {
  public:
-  // Counts the instance as changing, once; nothing if it does not want `feature`.
+  // Counts the instance as changing, once; nothing if it does not want `feature`. Signals have to be
+  // blocked from here until deliver() or cancel() is done: a handler that waits for the monitor would
+  // wait for what this thread alone can end.
   void prepare(sigsafe::Instance* instance, std::uint64_t feature, const userfault_msg& message,
                int passed_fd = -1) noexcept;
   // Raises each and waits until it was read or its instance is gone; then the change is over.
@@ -20,6 +22,7 @@ class Events {
  private:
   struct Entry {
     sigsafe::Instance* instance = nullptr;
+    std::uint32_t generation = 0;
     sigsafe::Event event{};
   };
   static constexpr std::size_t kMost = 32;

@@ -48,6 +48,7 @@ using namespace sigsafe;
 // An instance of the parent whose ranges the child keeps.
 struct Heir {
   Instance* instance = nullptr;
+  std::uint32_t generation = 0;
   Pipe pipe;
 };
 
@@ -80,7 +81,7 @@ void find_heirs() noexcept {
     Heir& heir = fork_state.heirs[fork_state.heir_count];
     if (make_pipe(instance.open_flags, &heir.pipe) < 0) continue;
     heir.instance = &instance;
-    instance.changing.fetch_add(1);
+    heir.generation = begin_change(instance);
     ++fork_state.heir_count;
   }
 }
@@ -155,10 +156,28 @@ void take_over_instances() noexcept {
   for (std::size_t i = 0; i < fork_state.heir_count; ++i) agent::serve(*fork_state.heirs[i].instance);
 }
 
-void let_go(SignalMask interrupted) noexcept {
+void unlock_all() noexcept {
   space.lock.unlock();
   opening.unlock();
-  sys::swap_signal_mask(interrupted);
+}
+
+// Tells the monitors, and lets the child go on when they have read it. Signals are blocked.
+void tell(const Heir* heirs, std::size_t count, bool born, const Pipe& go) noexcept {
+  Events events;
+  userfault_msg message{};
+  message.event = USERFAULT_EVENT_FORK;
+  for (const Heir* heir = heirs; heir != heirs + count; ++heir) {
+    sys::close(heir->pipe.writer);
+    if (born) events.prepare(heir->instance, USERFAULT_FEATURE_EVENT_FORK, message, heir->pipe.reader);
+    else sys::close(heir->pipe.reader);
+    end_change(*heir->instance, heir->generation);
+  }
+  events.deliver();
+  if (go.reader < 0) return;
+  const char byte = 1;
+  sys::write(go.writer, &byte, 1);  // with our read end still open: a child that died costs no SIGPIPE
+  sys::close(go.writer);
+  sys::close(go.reader);
 }
 
 [[gnu::constructor]] void when_loaded() noexcept { watch_forks(); }
@@ -190,30 +209,17 @@ void before_fork() noexcept {
 
 void after_fork_in_parent() noexcept {
   const SignalMask interrupted = fork_state.interrupted;
-  if (!fork_state.served) return let_go(interrupted);
-  const bool born = fork_state.waits && wait_for_child();
-  if (fork_state.frozen) thaw_writers();
+  const bool served = fork_state.served;
+  const bool born = served && fork_state.waits && wait_for_child();
+  if (served && fork_state.frozen) thaw_writers();
+  // Out of the fork's state, which the next one takes as soon as the locks are free.
   Heir heirs[std::size(fork_state.heirs)];
-  const std::size_t count = fork_state.heir_count;
+  const std::size_t count = served ? fork_state.heir_count : 0;
   for (std::size_t i = 0; i < count; ++i) heirs[i] = fork_state.heirs[i];
   const Pipe go = fork_state.go;
-  let_go(interrupted);
-
-  Events events;
-  userfault_msg message{};
-  message.event = USERFAULT_EVENT_FORK;
-  for (std::size_t i = 0; i < count; ++i) {
-    sys::close(heirs[i].pipe.writer);
-    if (born) events.prepare(heirs[i].instance, USERFAULT_FEATURE_EVENT_FORK, message, heirs[i].pipe.reader);
-    else sys::close(heirs[i].pipe.reader);
-    heirs[i].instance->changing.fetch_sub(1);
-  }
-  events.deliver();
-  if (go.reader < 0) return;
-  const char byte = 1;
-  sys::write(go.writer, &byte, 1);  // with our read end still open: a child that died costs no SIGPIPE
-  sys::close(go.writer);
-  sys::close(go.reader);
+  unlock_all();
+  if (served) tell(heirs, count, born, go);
+  sys::set_signal_mask(interrupted);
 }
 
 void after_fork_in_child() noexcept {

@@ -30,41 +30,46 @@ constexpr std::size_t kBatch = 32;
 
 ssize_t read_available(Instance& instance, char* buffer, std::size_t count) noexcept {
   userfault_msg messages[kBatch];
-  SignalsBlocked blocked;
   instance.rings_late.store(false, std::memory_order_relaxed);
+  if (instance.readable.load(std::memory_order_acquire) == 0) return -EAGAIN;
+  SignalsBlocked blocked;
   const std::size_t taken = take_messages(instance, messages, count < kBatch ? count : kBatch);
   return taken > 0 ? deliver(messages, taken, buffer) : -EAGAIN;
 }
 
-// Called and left with signals blocked; `program`, the caller's mask, is in force while it sleeps. A
-// signal that comes during the spin is one that came before the sleep, which no caller can tell from
-// one that came before the call.
-ssize_t wait_and_take(Instance& instance, userfault_msg* into, std::size_t most, SignalMask program) noexcept {
+// Signals are blocked around the lock alone, which nobody has to take to see that there is nothing. One
+// that comes after the look and before the sleep is one that came before the call, for all that the
+// caller can tell.
+ssize_t wait_and_take(Instance& instance, int fd, userfault_msg* into, std::size_t most, Reader& reader) noexcept {
   for (;;) {
     const std::uint32_t seen = instance.arrivals.load();
-    const std::size_t taken = take_messages(instance, into, most);
-    if (taken > 0) return static_cast<ssize_t>(taken);
-    if (!instance.used.load()) return -EBADF;
+    // Acquire pairs with the release of set_doorbell().
+    const bool closed = instance.generation.load() != reader.generation || !instance.used.load();
+    if (closed || instance.readable.load(std::memory_order_acquire) != 0) {
+      SignalsBlocked blocked;
+      const long taken = closed ? -EBADF : read_as(instance, reader, into, most);
+      if (taken != 0) return taken;
+    }
+    if (!reader.entered) {
+      const bool blocks = is_blocking(fd);
+      instance.rings_late.store(blocks, std::memory_order_relaxed);
+      if (!blocks) return -EAGAIN;
+      enter_reader(instance, reader);
+      continue;
+    }
     if (spin_until_readable(instance, seen)) continue;
-    sys::swap_signal_mask(program);
-    const long result = wait_readable(instance, seen);
-    sys::swap_signal_mask(~kSynchronous);
-    if (result < 0) return result;
+    if (const long result = wait_readable(instance, seen); result < 0) return result;
   }
 }
 
 ssize_t read_messages(Instance& instance, int fd, char* buffer, std::size_t count) noexcept {
   userfault_msg messages[kBatch];
   const std::size_t most = count < kBatch ? count : kBatch;
-  SignalsBlocked blocked;
-  auto taken = static_cast<ssize_t>(take_messages(instance, messages, most));
-  if (taken == 0) {
-    const bool blocks = is_blocking(fd);
-    instance.rings_late.store(blocks, std::memory_order_relaxed);
-    if (!blocks) return -EAGAIN;
-    enter_reader(instance);
-    taken = wait_and_take(instance, messages, most, blocked.previous());
-    leave_reader(instance);
+  Reader reader{.generation = instance.generation.load()};
+  const ssize_t taken = wait_and_take(instance, fd, messages, most, reader);
+  if (reader.entered) {
+    SignalsBlocked blocked;
+    leave_reader(instance, reader);
   }
   return taken > 0 ? deliver(messages, static_cast<std::size_t>(taken), buffer) : taken;
 }
@@ -154,9 +159,7 @@ class UserEngine final : public Engine {
     if (instance == nullptr) return is_marked(fd) ? -EINVAL : -EBADF;
     if (!instance->enabled.load()) return -EINVAL;
     sigsafe::invoke_in_thread.store(invoke_keeping_errno);
-    instance->in_thread.store(nullptr);
-    instance->in_thread_context = context;
-    instance->in_thread.store(handler, std::memory_order_release);
+    sigsafe::set_in_thread(*instance, {.function = handler, .context = context});
     return 0;
   }
 };

@@ -33,6 +33,8 @@ struct Access {
   bool fetch = false;
   // The engine reads the source of a COPY: natively an access of the kernel's.
   bool for_operation = false;
+  // The mapping's protection may permit it. False for protection keys and the like, which it does not show.
+  bool may_pass = true;
 };
 
 enum class Verdict : std::uint8_t { kTryAgain, kNotOurs, kPoisoned, kSigbus, kQueued, kInThread };
@@ -66,19 +68,23 @@ struct Repeat {
   std::atomic<std::uint64_t> key{0};
   std::atomic<std::uint32_t> count{0};
 };
-constexpr std::size_t kRepeats = 256;
+constexpr std::size_t kRepeats = 1024;
 constexpr std::uint32_t kTooOften = 100000;
+// Where no area is, the mapping was ours until a moment ago or never was. Of those that never were some
+// fault for ever, although their protection permits the access (guard pages of the program's).
+constexpr std::uint32_t kTooOftenOutside = 16;
 constinit Repeat repeats[kRepeats];
 
-bool too_often(const Access& access) noexcept {
+bool too_often(const Access& access, std::uint32_t most = kTooOften) noexcept {
   const auto tid = static_cast<std::uint64_t>(sys::gettid());
   const std::uint64_t key = (access.address << 16) ^ tid ^ (access.write ? 1U << 15 : 0);
-  Repeat& slot = repeats[tid % kRepeats];
+  // Two threads that fault in a loop and share a slot would keep each other from being counted.
+  Repeat& slot = repeats[(key * 0x9e3779b97f4a7c15) >> 54];
   if (slot.key.exchange(key, std::memory_order_relaxed) != key) {
     slot.count.store(0, std::memory_order_relaxed);
     return false;
   }
-  return slot.count.fetch_add(1, std::memory_order_relaxed) >= kTooOften;
+  return slot.count.fetch_add(1, std::memory_order_relaxed) >= most;
 }
 
 bool permits(int protection, const Access& access) noexcept {
@@ -89,11 +95,13 @@ bool permits(int protection, const Access& access) noexcept {
 }
 
 // No area. Either it never was ours, or it stopped being ours (or was about to become it) between
-// the fault and now; then the mapping permits the access.
+// the fault and now; then the mapping permits the access. Of the latest changes the addresses are known;
+// of others (many areas at once, memory that was mapped over) a few trials tell.
 Decision outside(const Access& access) noexcept {
   Mapping mapping;
-  if (in_transition(access.address) && find_mapping(access.address, &mapping) == 0 && mapping.start <= access.address &&
-      permits(mapping.protection, access) && !too_often(access))
+  const std::uint32_t most = in_transition(access.address) ? kTooOften : kTooOftenOutside;
+  if (access.may_pass && find_mapping(access.address, &mapping) == 0 && mapping.start <= access.address &&
+      permits(mapping.protection, access) && !too_often(access, most))
     return {.verdict = Verdict::kTryAgain};
   return {.verdict = Verdict::kNotOurs};
 }
@@ -186,7 +194,21 @@ Decision make_writable(const Area& area, std::size_t index, const Access& access
   return try_again(access);
 }
 
+// A change that ended half-way for want of mappings (madvise, a conversion) has left a page that is there
+// closed. Nothing else does: whoever fills a page opens it first and then says that it is there.
+bool is_shut(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) != page::kOpen; }
+
+Decision reopen(const Area& area, std::size_t index, const Access& access) noexcept {
+  const LockedForProtection locked(area);
+  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
+  const bool there = (state & page::kContent) == page::kPresent;
+  if (there && is_shut(state) && open_run(area, {index, 1}, is_protected(area, state)) < 0)
+    return {.verdict = Verdict::kSigbus};
+  return try_again(access);
+}
+
 Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
+  if (is_shut(state)) return reopen(area, index, access);
   if (access.write && !is_protected(area, state) && (state & page::kReadOnly) != 0)
     return make_writable(area, index, access);
   if (!access.write || !is_protected(area, state) || area.instance == nullptr) return try_again(access);
@@ -230,11 +252,11 @@ void mend_info(const Access& access, siginfo_t* info) noexcept {
 // Whether the access may be tried again.
 bool resolve_in_thread(const Decision& decision) noexcept {
   Instance& instance = *decision.instance;
-  const FaultFunction function = instance.in_thread.load(std::memory_order_acquire);
-  if (function == nullptr) return true;
+  const InThread handler = in_thread_of(instance);
+  if (handler.function == nullptr) return true;
   const userfault_msg message = message_of(instance, decision.report, sys::gettid());
   const InvokeFunction invoke = invoke_in_thread.load();
-  return invoke(function, instance.in_thread_context, instance.reader, &message) != 0;
+  return invoke(handler.function, handler.context, instance.reader, &message) != 0;
 }
 
 bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
@@ -262,7 +284,8 @@ void on_segv(int signal, siginfo_t* info, void* context) {
   const Access access{.address = reinterpret_cast<std::uintptr_t>(info->si_addr),
                       .write = was_write(machine),
                       .fetch = was_fetch(machine),
-                      .for_operation = place == FaultPlace::kTouch};
+                      .for_operation = place == FaultPlace::kTouch,
+                      .may_pass = info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR};
   const SignalMask program = mask_of(SignalFrame{.info = info, .context = machine});
   Decision decision = decide_and_wait(access, program);
   if (decision.verdict == Verdict::kTryAgain) return;

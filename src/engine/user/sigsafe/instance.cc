@@ -23,7 +23,7 @@ constinit std::atomic<std::uint32_t> waiters_used{0};
 constinit std::atomic<std::uint64_t> waiters_free{0};
 constinit std::atomic<std::uint64_t> tickets{0};
 
-Waiter* allocate_waiter() noexcept {
+Waiter* pop_waiter() noexcept {
   std::uint64_t head = waiters_free.load(std::memory_order_acquire);
   while ((head & 0xffffffff) != 0) {
     Waiter* top = &waiters[(head & 0xffffffff) - 1];
@@ -45,6 +45,34 @@ void free_waiter(Waiter* waiter) noexcept {
     waiter->next = reinterpret_cast<Waiter*>(static_cast<std::uintptr_t>(head & 0xffffffff));
   } while (!waiters_free.compare_exchange_weak(head, (((head >> 32) + 1) << 32) | index, std::memory_order_acq_rel));
 }
+
+// A slot's number, where it may be looked for by the thread that waits in it: none of its waits but the
+// last is interesting, and that two threads share an entry costs a slot only if both leave one behind.
+constexpr std::size_t kLatest = 1024;
+constinit std::atomic<std::uint32_t> latest[kLatest];
+
+std::atomic<std::uint32_t>& latest_of(int tid) noexcept { return latest[static_cast<unsigned>(tid) % kLatest]; }
+
+// A handler's frame is gone when a later one of its thread lies at or above it. Frames further than a
+// stack apart are on different stacks, of which nothing is known.
+bool was_left(const Waiter& waiter, int tid, std::uintptr_t frame) noexcept {
+  constexpr std::uintptr_t kOneStack = std::uintptr_t{64} << 20;
+  return waiter.tid.load(std::memory_order_relaxed) == tid && waiter.frame <= frame && frame - waiter.frame < kOneStack;
+}
+
+// Frees a slot that its thread left after it was woken. Whoever changes the ticket has it.
+void take_back(Waiter& waiter) noexcept {
+  std::uint64_t ticket = waiter.ticket.load();
+  if (ticket != 0 && waiter.state.load() == Waiter::kWoken && waiter.ticket.compare_exchange_strong(ticket, 0))
+    free_waiter(&waiter);
+}
+
+void take_back_latest(int tid, std::uintptr_t frame) noexcept {
+  const std::uint32_t number = latest_of(tid).load(std::memory_order_relaxed);
+  if (number != 0 && was_left(waiters[number - 1], tid, frame)) take_back(waiters[number - 1]);
+}
+
+bool is_no_thread(int tid) noexcept { return raw_syscall(SYS_tkill, tid, 0) == -ESRCH; }
 
 // ---- the doorbell ----
 
@@ -92,11 +120,23 @@ void drain(Instance& instance) noexcept {
   if (!known) sys::close(reader);
 }
 
+std::uint32_t count_of(std::uint64_t readers) noexcept { return static_cast<std::uint32_t>(readers); }
+std::uint32_t round_of(std::uint64_t readers) noexcept { return static_cast<std::uint32_t>(readers >> 32); }
+
+// Under the instance's lock.
+std::uint32_t note_readable(Instance& instance) noexcept {
+  const auto readable = static_cast<std::uint32_t>(instance.pending.count + (instance.events != nullptr ? 1 : 0));
+  // Release pairs with the acquire of a reader that looks without the lock.
+  instance.readable.store(readable, std::memory_order_release);
+  return readable;
+}
+
 // Under the instance's lock, signals blocked: makes the byte in the pipe say whether something can be
 // read that no blocked reader is about to take.
 void set_doorbell(Instance& instance) noexcept {
-  const std::size_t readable = instance.pending.count + (instance.events != nullptr ? 1 : 0);
-  const bool wanted = readable > instance.readers.load(std::memory_order_relaxed);
+  const std::uint32_t readable = note_readable(instance);
+  const bool wanted = readable > count_of(instance.readers.load(std::memory_order_relaxed));
+  if (!instance.used.load()) return;
   if (wanted == instance.bell_rung.load(std::memory_order_relaxed) || instance.doorbell < 0) return;
   if (wanted) {
     if (ring(instance.doorbell)) instance.bell_rung.store(true, std::memory_order_relaxed);
@@ -110,9 +150,25 @@ void set_doorbell(Instance& instance) noexcept {
 // does without the lock: the woken thread wants it first thing, and on the same processor it would
 // run into it before we have let go (28 of 37 us of a fault across threads).
 [[nodiscard]] bool announce(Instance& instance, bool rings_late) noexcept {
+  if (rings_late) note_readable(instance);
+  else set_doorbell(instance);
   instance.arrivals.fetch_add(1);
-  if (!rings_late) set_doorbell(instance);
   return instance.sleeping_readers.load() != 0;
+}
+
+// Nobody came for a message in the time that a monitor needs between two blocking reads. Readers that
+// are counted may have left without a word, so they count no more, and the bell rings; those that were
+// woken for it may have left as well, so all of them are.
+void call_for_readers(Instance& instance) noexcept {
+  {
+    Locked locked(instance.lock);
+    const std::uint64_t readers = instance.readers.load(std::memory_order_relaxed);
+    if (instance.pending.count == 0 && instance.events == nullptr) return;
+    // A reader that enters now is counted in one round or in the other.
+    instance.readers.store(std::uint64_t{round_of(readers) + 1} << 32, std::memory_order_relaxed);
+    set_doorbell(instance);
+  }
+  sys::futex_wake(&instance.arrivals, INT32_MAX);
 }
 
 // Waiters to wake once the lock is free. Their slots are never unmapped, and a slot that has found
@@ -140,14 +196,11 @@ void unqueue(Instance& instance, Waiter* waiter) noexcept {
   waiter->queued = false;
 }
 
-// The slots that a siglongjmp of this thread left behind: their handler's frame is gone because
-// the new one lies at or above it. Frames further than a stack apart are on different stacks, of
-// which nothing is known.
+// The slots that a siglongjmp of this thread left in a queue.
 void take_back_abandoned(WaiterList& list, Instance& instance, int tid, std::uintptr_t frame) noexcept {
-  constexpr std::uintptr_t kOneStack = std::uintptr_t{64} << 20;
   for (Waiter* at = list.head; at != nullptr;) {
     Waiter* next = at->next;
-    if (at->tid == tid && at->frame <= frame && frame - at->frame < kOneStack) {
+    if (was_left(*at, tid, frame)) {
       unqueue(instance, at);
       at->ticket.store(0);
       free_waiter(at);
@@ -166,6 +219,44 @@ void wake_list(Instance& instance, WaiterList& list, std::uintptr_t start, std::
     }
     at = next;
   }
+}
+
+// The slots of threads that ended while they waited, which nobody looks for before the pool runs out.
+void take_back_of_ended(WaiterList& list, Instance& instance) noexcept {
+  for (Waiter* at = list.head; at != nullptr;) {
+    Waiter* next = at->next;
+    if (is_no_thread(at->tid.load(std::memory_order_relaxed))) {
+      unqueue(instance, at);
+      at->ticket.store(0);
+      free_waiter(at);
+    }
+    at = next;
+  }
+}
+
+// No lock is held.
+void sweep_waiters(int tid, std::uintptr_t frame) noexcept {
+  for (Instance& instance : instances) {
+    if (!instance.used.load()) continue;
+    Locked locked(instance.lock);
+    take_back_of_ended(instance.pending, instance);
+    take_back_of_ended(instance.delivered, instance);
+  }
+  for (std::size_t i = 0; i < kMaxWaiters; ++i) {
+    Waiter& waiter = waiters[i];
+    if (waiter.ticket.load() == 0 || waiter.state.load() != Waiter::kWoken) continue;
+    if (was_left(waiter, tid, frame) || is_no_thread(waiter.tid.load(std::memory_order_relaxed))) take_back(waiter);
+  }
+}
+
+Waiter* allocate_waiter(int tid, std::uintptr_t frame) noexcept {
+  take_back_latest(tid, frame);
+  Waiter* waiter = pop_waiter();
+  if (waiter == nullptr) {
+    sweep_waiters(tid, frame);
+    waiter = pop_waiter();
+  }
+  return waiter;
 }
 
 // How long a sleep lasts at the most before it looks again. It only bounds what a lost wake-up
@@ -205,35 +296,38 @@ userfault_msg message_of(const Instance& instance, const FaultReport& report, in
 }
 
 QueuedFault queue_fault(Instance& instance, const FaultReport& report, const WaitCondition& condition) noexcept {
-  Waiter* waiter = allocate_waiter();
+  const int tid = sys::gettid();
+  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  Waiter* waiter = allocate_waiter(tid, frame);
   if (waiter == nullptr) return {.end = WaitEnd::kNoSlot};
   const std::uint64_t ticket = tickets.fetch_add(1) + 1;
-  waiter->ticket.store(ticket);
   waiter->state.store(Waiter::kRunning, std::memory_order_relaxed);
-  waiter->tid = sys::gettid();
-  waiter->frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  waiter->tid.store(tid, std::memory_order_relaxed);
+  waiter->frame = frame;
+  waiter->ticket.store(ticket);
+  latest_of(tid).store(static_cast<std::uint32_t>(waiter - waiters) + 1, std::memory_order_relaxed);
   waiter->address = report.address;
   waiter->exact = report.exact;
   waiter->flags = report.flags;
   waiter->delivered = false;
 
-  instance.lock.lock_as(waiter->tid);
-  take_back_abandoned(instance.pending, instance, waiter->tid, waiter->frame);
-  take_back_abandoned(instance.delivered, instance, waiter->tid, waiter->frame);
+  instance.lock.lock_as(tid);
+  take_back_abandoned(instance.pending, instance, tid, frame);
+  take_back_abandoned(instance.delivered, instance, tid, frame);
   // Whoever resolves the page changes its state first and takes this lock to wake afterwards, so
   // asking under the lock closes the gap between the two (the kernel's userfaultfd_must_wait).
   if (!instance.used.load() || (condition.state->load(std::memory_order_acquire) & condition.mask) != condition.value) {
     instance.lock.unlock();
+    waiter->ticket.store(0);
     free_waiter(waiter);
     return {.end = WaitEnd::kResolved};
   }
   instance.pending.append(waiter);
   waiter->queued = true;
-  const bool rings_late = instance.rings_late.load(std::memory_order_relaxed);
-  const bool reader_sleeps = announce(instance, rings_late);
+  const bool reader_sleeps = announce(instance, instance.rings_late.load(std::memory_order_relaxed));
   instance.lock.unlock();
   if (reader_sleeps) sys::futex_wake(&instance.arrivals, 1);
-  return {.waiter = waiter, .ticket = ticket, .rings_late = rings_late};
+  return {.waiter = waiter, .ticket = ticket};
 }
 
 namespace {
@@ -247,13 +341,8 @@ bool signal_is_pending(SignalMask mask) noexcept {
   return (pending & ~mask) != 0;
 }
 
-// Nobody came for the fault in the time that a monitor needs between two blocking reads.
-void ring_now(Instance& instance) noexcept {
-  Locked locked(instance.lock);
-  set_doorbell(instance);
-}
-
-// One sleep with the program's mask: kWoken, kSignal or kTimeout.
+// One sleep with the program's mask, which stays in force when it ends with kWoken; kSignal or kTimeout
+// otherwise, with signals blocked again.
 WaitEnd sleep_once(Waiter& waiter, SignalMask mask, const timespec& timeout) noexcept {
   if (signal_is_pending(mask)) return WaitEnd::kSignal;
   // From here on handlers of the program may run on top of us, and may never come back.
@@ -261,6 +350,7 @@ WaitEnd sleep_once(Waiter& waiter, SignalMask mask, const timespec& timeout) noe
   long result;
   do result = sys::futex_wait(&waiter.state, Waiter::kSleeping, &timeout);
   while (result != -EINTR && result != -ETIMEDOUT && waiter.state.load(std::memory_order_acquire) != Waiter::kWoken);
+  if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return WaitEnd::kWoken;
   sys::swap_signal_mask(~kSynchronous);
   if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return WaitEnd::kWoken;
   return result == -ETIMEDOUT ? WaitEnd::kTimeout : WaitEnd::kSignal;
@@ -273,24 +363,28 @@ WaitEnd sleep_until_woken(Instance& instance, const QueuedFault& fault, SignalMa
   if (spin_while(waiter.state, Waiter::kRunning, length, instance.waiting)) return WaitEnd::kWoken;
   std::uint32_t running = Waiter::kRunning;
   if (!waiter.state.compare_exchange_strong(running, Waiter::kSleeping)) return WaitEnd::kWoken;
-  WaitEnd end = WaitEnd::kTimeout;
-  if (fault.rings_late) {
-    end = sleep_once(waiter, mask, kSoon);
-    if (end == WaitEnd::kTimeout) ring_now(instance);
-  }
+  WaitEnd end = sleep_once(waiter, mask, kSoon);
+  if (end == WaitEnd::kTimeout) call_for_readers(instance);
   while (end == WaitEnd::kTimeout) end = sleep_once(waiter, mask, kLong);
   return end;
 }
 
 }  // namespace
 
+// Whoever woke us has taken us out of the queue, and the slot is ours alone to give back, unless a later
+// fault of this thread has done so. Else it is still in a queue, or on its way out.
 WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
   const WaitEnd end = sleep_until_woken(instance, fault, mask);
+  std::uint64_t ticket = fault.ticket;
+  if (end == WaitEnd::kWoken) {
+    if (fault.waiter->ticket.compare_exchange_strong(ticket, 0)) free_waiter(fault.waiter);
+    return end;
+  }
   Locked locked(instance.lock);
-  if (fault.waiter->ticket.load() != fault.ticket) return WaitEnd::kSignal;
+  if (fault.waiter->ticket.load() != ticket) return WaitEnd::kSignal;
   unqueue(instance, fault.waiter);
   set_doorbell(instance);
-  free_waiter(fault.waiter);
+  if (fault.waiter->ticket.compare_exchange_strong(ticket, 0)) free_waiter(fault.waiter);
   return end;
 }
 
@@ -304,37 +398,72 @@ void wake_range(Instance& instance, std::uintptr_t start, std::uintptr_t end) no
   wake_ups.wake();
 }
 
+// Its writer has signals blocked and does not fault, so nobody waits here for the thread he interrupted.
+InThread in_thread_of(const Instance& instance) noexcept {
+  for (;;) {
+    const std::uint32_t before = instance.in_thread_changes.load();
+    const InThread handler{instance.in_thread.load(), instance.in_thread_context.load()};
+    if (before % 2 == 0 && instance.in_thread_changes.load() == before) return handler;
+    pause_cpu();
+  }
+}
+
+void set_in_thread(Instance& instance, const InThread& handler) noexcept {
+  SignalsBlocked blocked;
+  Locked locked(instance.lock);
+  instance.in_thread_changes.fetch_add(1);
+  instance.in_thread.store(handler.function);
+  instance.in_thread_context.store(handler.context);
+  instance.in_thread_changes.fetch_add(1);
+}
+
 void forget_reader(Instance& instance, int fd) noexcept {
   Locked locked(instance.lock);
   if (instance.reader == fd) instance.reader = -1;
 }
 
-bool raise_and_wait(Instance& instance, Event& event) noexcept {
+std::uint32_t begin_change(Instance& instance) noexcept {
+  Locked locked(instance.lock);
+  instance.changing.fetch_add(1);
+  return instance.generation.load(std::memory_order_relaxed);
+}
+
+void end_change(Instance& instance, std::uint32_t generation) noexcept {
+  Locked locked(instance.lock);
+  if (instance.generation.load(std::memory_order_relaxed) == generation) instance.changing.fetch_sub(1);
+}
+
+void raise_and_wait(Instance& instance, std::uint32_t generation, Event& event) noexcept {
   {
-    SignalsBlocked blocked;
     Locked locked(instance.lock);
-    if (!instance.used.load()) {
+    if (!instance.used.load() || instance.generation.load(std::memory_order_relaxed) != generation) {
       if (event.passed_fd >= 0) sys::close(event.passed_fd);
-      return false;
+      return;
     }
     event.next = nullptr;
     (instance.last_event != nullptr ? instance.last_event->next : instance.events) = &event;
     instance.last_event = &event;
     if (announce(instance, false)) sys::futex_wake(&instance.arrivals, 1);
   }
-  while (event.done.load(std::memory_order_acquire) == 0) sys::futex_wait(&event.done, 0, nullptr);
-  return event.done.load() == 1;
+  const timespec* patience = &kSoon;
+  while (event.done.load(std::memory_order_acquire) == 0) {
+    if (sys::futex_wait(&event.done, 0, patience) != -ETIMEDOUT) continue;
+    patience = nullptr;
+    call_for_readers(instance);
+  }
 }
 
-std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t count) noexcept {
-  Locked locked(instance.lock);
+namespace {
+
+// Under the lock.
+std::size_t take_locked(Instance& instance, userfault_msg* into, std::size_t count) noexcept {
   std::size_t taken = 0;
   while (taken < count && instance.pending.head != nullptr) {
     Waiter* waiter = instance.pending.head;
     instance.pending.remove(waiter);
     waiter->delivered = true;
     instance.delivered.append(waiter);
-    into[taken++] = message_of(instance, {waiter->address, waiter->exact, waiter->flags}, waiter->tid);
+    into[taken++] = message_of(instance, {waiter->address, waiter->exact, waiter->flags}, waiter->tid.load());
   }
   Event* const first = taken < count ? instance.events : nullptr;
   Event* last = nullptr;
@@ -356,12 +485,42 @@ std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t c
   return taken;
 }
 
+// Under the lock; false when there is nothing to leave. One of an earlier round is not counted any more.
+bool leave_locked(Instance& instance, Reader& reader) noexcept {
+  if (!reader.entered || instance.generation.load(std::memory_order_relaxed) != reader.generation) return false;
+  reader.entered = false;
+  std::uint64_t readers = instance.readers.load(std::memory_order_relaxed);
+  while (round_of(readers) == reader.round && count_of(readers) != 0 &&
+         !instance.readers.compare_exchange_weak(readers, readers - 1, std::memory_order_relaxed)) {
+  }
+  return true;
+}
+
+}  // namespace
+
+std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t count) noexcept {
+  Locked locked(instance.lock);
+  return take_locked(instance, into, count);
+}
+
 bool is_readable(Instance& instance) noexcept {
   Locked locked(instance.lock);
   return instance.pending.head != nullptr || instance.events != nullptr;
 }
 
-void enter_reader(Instance& instance) noexcept { instance.readers.fetch_add(1); }
+void enter_reader(Instance& instance, Reader& reader) noexcept {
+  reader.round = round_of(instance.readers.fetch_add(1));
+  reader.entered = true;
+}
+
+// It leaves first, so that the bell is looked at once, as it is to be without this reader.
+long read_as(Instance& instance, Reader& reader, userfault_msg* into, std::size_t count) noexcept {
+  Locked locked(instance.lock);
+  if (instance.generation.load(std::memory_order_relaxed) != reader.generation) return -EBADF;
+  if (instance.pending.head == nullptr && instance.events == nullptr) return 0;
+  static_cast<void>(leave_locked(instance, reader));
+  return static_cast<long>(take_locked(instance, into, count));
+}
 
 bool spin_until_readable(Instance& instance, std::uint32_t seen) noexcept {
   // Probing is for those who fault: a monitor may have nothing to do for hours.
@@ -378,10 +537,9 @@ long wait_readable(Instance& instance, std::uint32_t seen) noexcept {
   return result == -EINTR ? -EINTR : 0;
 }
 
-void leave_reader(Instance& instance) noexcept {
+void leave_reader(Instance& instance, Reader& reader) noexcept {
   Locked locked(instance.lock);
-  instance.readers.fetch_sub(1);
-  set_doorbell(instance);
+  if (leave_locked(instance, reader)) set_doorbell(instance);
 }
 
 void release_all(Instance& instance) noexcept {
@@ -397,6 +555,10 @@ void release_all(Instance& instance) noexcept {
     event = next;
   }
   instance.events = instance.last_event = nullptr;
+  instance.readable.store(0, std::memory_order_relaxed);
+  instance.readers.store(0, std::memory_order_relaxed);
+  instance.changing.store(0);
+  instance.generation.fetch_add(1);
   instance.lock.unlock();
   wake_ups.wake();
   instance.arrivals.fetch_add(1);
@@ -441,6 +603,7 @@ void reset_waiters() noexcept {
     waiters[i].ticket.store(0);
     waiters[i].queued = false;
   }
+  for (auto& number : latest) number.store(0, std::memory_order_relaxed);
   waiters_used.store(0);
   waiters_free.store(0);
   reset_spinning();

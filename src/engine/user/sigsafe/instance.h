@@ -10,7 +10,11 @@
 // A waiter lives in a slot of a fixed pool, not on the stack of the handler that waits: a handler
 // of the program may run on top of the wait and siglongjmp out of it, and what it leaves behind must
 // stay valid memory. A slot that was abandoned like this is found by its thread's next fault (a
-// frame at or below the new one is gone) and taken back.
+// frame at or below the new one is gone) and taken back; those of threads that have ended are looked
+// for when the pool runs out.
+//
+// An instance is a slot, too, and may stand for another descriptor by the time a thread that waited
+// for the one before comes to run. So whoever waits remembers the generation.
 #pragma once
 
 #include <atomic>
@@ -27,7 +31,8 @@ struct Waiter {
   enum State : std::uint32_t { kRunning = 0, kWoken = 1, kSleeping = 2 };
   std::atomic<std::uint32_t> state{kRunning};  // a futex
   std::atomic<std::uint64_t> ticket{0};        // whose wait it is; another one: it was taken back
-  int tid = 0;
+  std::atomic<int> tid{0};
+  Instance* instance = nullptr;
   std::uintptr_t frame = 0;    // the stack of the handler that waits
   std::uintptr_t address = 0;  // of the page
   std::uintptr_t exact = 0;    // of the access
@@ -76,15 +81,27 @@ struct Instance {
   WaiterList delivered;  // read, not woken yet
   Event* events = nullptr;
   Event* last_event = nullptr;
-  std::atomic<std::uint32_t> arrivals{0};  // a futex: counts what became readable
-  std::atomic<std::uint32_t> readers{0};   // blocked in read()
-  std::atomic<std::uint32_t> sleeping_readers{0};
-  SpinRecord waiting;            // of threads that fault
-  SpinRecord reading;            // of blocked readers
-  std::atomic<int> changing{0};  // layout changes under way: EAGAIN until they are done
+  std::atomic<std::uint32_t> generation{0};  // of the descriptors that this slot has stood for; under the lock
+  std::atomic<std::uint32_t> arrivals{0};    // a futex: counts what became readable
+  std::atomic<std::uint32_t> readable{0};    // messages, to look at without the lock
+  // Blocked in read(), in the low half; the high half counts how often that was found to be wrong.
+  std::atomic<std::uint64_t> readers{0};
+  std::atomic<std::uint32_t> sleeping_readers{0};  // at least; one too many costs a system call
+  SpinRecord waiting;                              // of threads that fault
+  SpinRecord reading;                              // of blocked readers
+  std::atomic<int> changing{0};                    // layout changes under way: EAGAIN until they are done
+  // Both belong together, which an odd count says they do not just now.
+  std::atomic<std::uint32_t> in_thread_changes{0};
   std::atomic<FaultFunction> in_thread{nullptr};
-  void* in_thread_context = nullptr;
+  std::atomic<void*> in_thread_context{nullptr};
 };
+
+struct InThread {
+  FaultFunction function = nullptr;
+  void* context = nullptr;
+};
+[[nodiscard]] InThread in_thread_of(const Instance& instance) noexcept;
+void set_in_thread(Instance& instance, const InThread& handler) noexcept;
 
 // Calls an in-thread handler; outside this folder, because it saves errno. Set with the first one.
 using InvokeFunction = int (*)(FaultFunction function, void* context, int fd, const userfault_msg* fault);
@@ -118,39 +135,52 @@ struct QueuedFault {
   Waiter* waiter = nullptr;  // null: not queued, because of `end`
   std::uint64_t ticket = 0;
   WaitEnd end = WaitEnd::kResolved;
-  bool rings_late = false;  // the bell was not rung for it
 };
 
 // Queues the calling thread as a fault of `instance`, unless the page was resolved meanwhile. Under
 // Space::lock shared, which keeps the state's memory.
 [[nodiscard]] QueuedFault queue_fault(Instance& instance, const FaultReport& report,
                                       const WaitCondition& condition) noexcept;
-// Sleeps until somebody wakes the queued fault. Called and left with signals blocked; `mask`, the
-// program's, is in force during the sleep. No lock may be held.
+// Sleeps until somebody wakes the queued fault. Called with signals blocked; `mask`, the program's, is
+// in force during the sleep and may be afterwards. No lock may be held.
 [[nodiscard]] WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept;
 
 // Wakes the waiters of [start, end): those that were read and those that were not.
 void wake_range(Instance& instance, std::uintptr_t start, std::uintptr_t end) noexcept;
 
-// Queues an event and sleeps until it was read or the instance was closed; returns whether it was
-// read. `changing` must have been counted up before.
-[[nodiscard]] bool raise_and_wait(Instance& instance, Event& event) noexcept;
+// A layout change begins, and is over: operations answer EAGAIN in between. begin_change() returns the
+// generation that the end belongs to.
+[[nodiscard]] std::uint32_t begin_change(Instance& instance) noexcept;
+void end_change(Instance& instance, std::uint32_t generation) noexcept;
+// Queues an event of a change that began in `generation`, and sleeps until it was read or the instance
+// was closed. Signals are blocked.
+void raise_and_wait(Instance& instance, std::uint32_t generation, Event& event) noexcept;
 
 // Takes up to `count` messages: the number, 0 when there are none. A passed descriptor becomes the
 // caller's.
 [[nodiscard]] std::size_t take_messages(Instance& instance, userfault_msg* into, std::size_t count) noexcept;
 [[nodiscard]] bool is_readable(Instance& instance) noexcept;
-// A blocking read is enter_reader, take_messages and wait_readable in turn, leave_reader. While it
-// is there the doorbell need not ring for what it will take. wait_readable sleeps until something
-// arrived after `seen` was loaded from arrivals; -EINTR after a signal. spin_until_readable waits a
-// moment for the same without sleeping, and says whether it came.
-void enter_reader(Instance& instance) noexcept;
+// A blocking read is enter_reader, wait_readable and read_as in turn, leave_reader. While it is there
+// the doorbell need not ring for what it will take. It need not leave: a handler of the program may end
+// it by siglongjmp, and its thread may be cancelled; whoever waits for a message to be read then finds
+// out that nobody comes (call_for_readers).
+struct Reader {
+  std::uint32_t generation = 0;
+  std::uint32_t round = 0;  // which counting of readers it is part of
+  bool entered = false;
+};
+void enter_reader(Instance& instance, Reader& reader) noexcept;
+// take_messages() and, where there were some, leave_reader(). -EBADF: the descriptor was closed.
+[[nodiscard]] long read_as(Instance& instance, Reader& reader, userfault_msg* into, std::size_t count) noexcept;
+// Sleeps, with the caller's signal mask, until something arrived after `seen` was loaded from arrivals;
+// -EINTR after a signal. spin_until_readable waits a moment for the same without sleeping, and says
+// whether it came.
 [[nodiscard]] bool spin_until_readable(Instance& instance, std::uint32_t seen) noexcept;
 [[nodiscard]] long wait_readable(Instance& instance, std::uint32_t seen) noexcept;
-void leave_reader(Instance& instance) noexcept;
+void leave_reader(Instance& instance, Reader& reader) noexcept;
 // The program is about to close this number: it must not be read from when it is something else.
 void forget_reader(Instance& instance, int fd) noexcept;
-// Everybody who waits goes on, events count as not read.
+// Everybody who waits goes on, events count as not read, and the slot's next generation begins.
 void release_all(Instance& instance) noexcept;
 
 // What one message says, given what the instance's features let it show.

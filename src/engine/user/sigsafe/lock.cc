@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
+
 namespace userfault::sigsafe {
 
 // The third word of /proc/TID/stat, behind the name in parentheses, which may hold anything but ends before the
@@ -16,13 +18,14 @@ bool has_ended(int tid) noexcept {
   for (const char* rest = "/stat"; *rest != '\0'; ++rest) path[end++] = *rest;
   path[end] = '\0';
   const long fd = sys::openat(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return fd == -2;  // -ENOENT
+  // It may only be out of sight: without /proc, or in that of another PID namespace.
+  if (fd < 0) return raw_syscall(SYS_tkill, tid, 0) == -ESRCH;
   char text[128];
   const long bytes = sys::read(static_cast<int>(fd), text, sizeof text);
   sys::close(static_cast<int>(fd));
   long at = bytes - 1;
   while (at >= 0 && text[at] != ')') --at;
-  if (at < 0 || at + 2 >= bytes) return bytes == -3;  // -ESRCH
+  if (at < 0 || at + 2 >= bytes) return bytes == -ESRCH;
   return text[at + 2] == 'Z' || text[at + 2] == 'X';
 }
 

@@ -30,7 +30,7 @@ inline constexpr SignalMask kSynchronous =
 class SignalsBlocked {
  public:
   SignalsBlocked() noexcept : previous_(sys::swap_signal_mask(~kSynchronous)) {}
-  ~SignalsBlocked() { sys::swap_signal_mask(previous_); }
+  ~SignalsBlocked() { sys::set_signal_mask(previous_); }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
   [[nodiscard]] SignalMask previous() const noexcept { return previous_; }

@@ -81,6 +81,9 @@ inline long futex_wait(const void* word, std::uint32_t expected, const timespec*
 inline long futex_wake(const void* word, int count) noexcept {
   return raw_syscall(SYS_futex, as_long(word), FUTEX_WAKE_PRIVATE, count);
 }
+inline void set_signal_mask(SignalMask mask) noexcept {
+  raw_syscall(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, as_long(&mask), 0, sizeof mask);
+}
 // Returns the mask that was in force.
 inline SignalMask swap_signal_mask(SignalMask mask) noexcept {
   SignalMask previous = 0;
