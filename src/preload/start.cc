@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/ioctl.h>
+
 #include <cerrno>
 
 #include "engine/engine.h"
@@ -30,7 +32,9 @@ extern "C" [[noreturn]] void __cxa_pure_virtual() { __builtin_trap(); }
 // C++ runtime, out of the link.
 namespace userfault::engine::kernel {
 
-void note_operation(int, unsigned long, const void*) noexcept {}
+int operate_and_note(int fd, unsigned long request, void* argument) noexcept {
+  return ::ioctl(fd, request, argument) == 0 ? 0 : -errno;
+}
 void note_unmapped(std::uintptr_t, std::size_t) noexcept {}
 void note_moved(std::uintptr_t, std::size_t, std::uintptr_t, std::size_t) noexcept {}
 void note_closed(int) noexcept {}

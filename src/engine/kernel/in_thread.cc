@@ -2,6 +2,7 @@
 #include "engine/kernel/in_thread.h"
 
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,7 +46,7 @@ class Registry {
 
   void follow(int fd, std::uint64_t features) noexcept USERFAULT_EXCLUDES(mutex_);
   void forget(int fd) noexcept USERFAULT_EXCLUDES(mutex_);
-  void add(int fd, const userfault_register& registered) noexcept USERFAULT_EXCLUDES(mutex_);
+  [[nodiscard]] bool add(int fd, const userfault_register& registered) noexcept USERFAULT_EXCLUDES(mutex_);
   void remove(std::uintptr_t start, std::uintptr_t end) noexcept USERFAULT_EXCLUDES(mutex_);
   void move(std::uintptr_t from, std::uintptr_t to, std::size_t old_length, std::size_t new_length) noexcept
       USERFAULT_EXCLUDES(mutex_);
@@ -139,10 +140,12 @@ void Registry::forget(int fd) noexcept {
   static_cast<void>(publish());
 }
 
-// Registering again adds modes and never removes one (real-kernel row 5).
-void Registry::add(int fd, const userfault_register& registered) noexcept {
+// Fewer modes than before are silently more (real-kernel row 5); others take their place (row 54). False:
+// no memory, and nothing was added.
+bool Registry::add(int fd, const userfault_register& registered) noexcept {
   const base::MutexLock lock(mutex_);
-  if (find(fd) == nullptr) return;
+  if (find(fd) == nullptr) return true;
+  const std::vector<ServedRange> before = ranges_;
   const std::uintptr_t start = registered.range.start;
   const std::uintptr_t end = start + registered.range.len;
   const bool huge = (registered.ioctls & (std::uint64_t{1} << USERFAULT_NR_ZEROPAGE)) == 0;
@@ -158,12 +161,14 @@ void Registry::add(int fd, const userfault_register& registered) noexcept {
     ranges_.push_back(fresh);
     ranges_.back().start = old.start;
     ranges_.back().end = old.end;
-    if (old.fd == fd) ranges_.back().modes |= old.modes;
+    if (old.fd == fd && (old.modes & fresh.modes) == fresh.modes) ranges_.back().modes = old.modes;
     covered = old.end;
   }
   fresh.start = covered;
   if (covered < end) ranges_.push_back(fresh);
-  static_cast<void>(publish());
+  if (publish()) return true;
+  ranges_ = before;
+  return false;
 }
 
 void Registry::remove(std::uintptr_t start, std::uintptr_t end) noexcept {
@@ -225,6 +230,21 @@ bool is_idle() noexcept { return !any_followed.load(std::memory_order_relaxed) |
 
 }  // namespace
 
+namespace {
+
+int call(int fd, unsigned long request, void* argument) noexcept {
+  return ::ioctl(fd, request, argument) == 0 ? 0 : -errno;
+}
+
+int register_and_note(int fd, void* argument) noexcept {
+  const sigsafe::RegistrationUnderWay under_way;
+  const int result = call(fd, USERFAULT_IOC_REGISTER, argument);
+  auto& registered = *static_cast<userfault_register*>(argument);
+  if (result != 0 || registry().add(fd, registered)) return result;
+  static_cast<void>(call(fd, USERFAULT_IOC_UNREGISTER, &registered.range));
+  return -ENOMEM;
+}
+
 void note_operation(int fd, unsigned long request, const void* argument) noexcept {
   if (request == USERFAULT_IOC_API) {
     // The features word has been overwritten by what is available: ask what was enabled.
@@ -234,14 +254,21 @@ void note_operation(int fd, unsigned long request, const void* argument) noexcep
     return registry().follow(fd, *features);
   }
   if (is_idle()) return;
-  if (request == USERFAULT_IOC_REGISTER) {
-    registry().add(fd, *static_cast<const userfault_register*>(argument));
-  } else if (request == USERFAULT_IOC_UNREGISTER) {
+  if (request == USERFAULT_IOC_UNREGISTER) {
     const auto& range = *static_cast<const userfault_range*>(argument);
     registry().remove(range.start, range.start + range.len);
   } else if (request == USERFAULT_IOC_POISON) {
     registry().poisoned(fd);
   }
+}
+
+}  // namespace
+
+int operate_and_note(int fd, unsigned long request, void* argument) noexcept {
+  if (request == USERFAULT_IOC_REGISTER && !is_idle()) return register_and_note(fd, argument);
+  const int result = call(fd, request, argument);
+  if (result == 0) note_operation(fd, request, argument);
+  return result;
 }
 
 void note_unmapped(std::uintptr_t start, std::size_t length) noexcept {

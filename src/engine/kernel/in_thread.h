@@ -17,8 +17,9 @@
 
 namespace userfault::engine::kernel {
 
-// After operations that succeeded.
-void note_operation(int fd, unsigned long request, const void* argument) noexcept;
+// ioctl(2) of an operation, and what is to be known of it if it succeeds. 0 or a negative errno: the
+// kernel's; or -ENOMEM when a registration, which is then taken back, does not fit the table.
+[[nodiscard]] int operate_and_note(int fd, unsigned long request, void* argument) noexcept;
 // Memory went away, or moved and, where the descriptor has EVENT_REMAP, stayed registered.
 void note_unmapped(std::uintptr_t start, std::size_t length) noexcept;
 void note_moved(std::uintptr_t from, std::size_t old_length, std::uintptr_t to, std::size_t new_length) noexcept;

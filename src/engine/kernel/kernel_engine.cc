@@ -82,9 +82,7 @@ bool KernelEngine::owns(int fd) const noexcept {
 }
 
 int KernelEngine::operate(int fd, unsigned long request, void* argument) noexcept {
-  const int result = negated(::ioctl(fd, request, argument));
-  if (result == 0) note_operation(fd, request, argument);
-  return result;
+  return operate_and_note(fd, request, argument);
 }
 
 ssize_t KernelEngine::read(int fd, void* buffer, std::size_t bytes) noexcept {

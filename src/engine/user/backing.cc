@@ -12,6 +12,7 @@
 #include <bit>
 #include <cerrno>
 
+#include "engine/user/descriptors.h"
 #include "engine/user/sigsafe/syscall.h"
 
 namespace userfault::engine::user {
@@ -198,7 +199,7 @@ int make_object(std::size_t bytes, std::size_t page_size) noexcept {
     sys::close(static_cast<int>(fd));
     return static_cast<int>(sized);
   }
-  return static_cast<int>(fd);
+  return out_of_the_way(static_cast<int>(fd));
 }
 
 }  // namespace userfault::engine::user

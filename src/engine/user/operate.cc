@@ -20,7 +20,6 @@ namespace {
 using namespace sigsafe;
 
 constexpr std::uint64_t kPageMask = 4095;
-constexpr std::uint64_t kTaskSize = 0x7ffffffff000;  // x86-64, and AArch64 with 48 bits is larger
 
 template <typename T>
 bool fetch(T& value, const void* argument) noexcept {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "engine/user/sigsafe/instance.h"
 #include "engine/user/sigsafe/lock.h"
 #include "engine/user/sigsafe/program_actions.h"
 #include "engine/user/sigsafe/signal_frame.h"
@@ -193,6 +194,12 @@ KernelSigaction set_program_action(int signal, const KernelSigaction& action) no
   if (!is_installed(signal)) {
     raw_sigaction(signal, &action, &old);
     return old;
+  }
+  // The slot is its parent's, and what a child of vfork catches is forgotten when it executes something.
+  // Until then ours serves its faults. Only what it ignores stays ignored.
+  if (is_borrowing_process()) {
+    if (is_ignore(action)) raw_sigaction(signal, &action, nullptr);
+    return get_program_action(signal);
   }
   Slot& slot = slots[signal];
   ProgramAction::Writer writer(slot.program);

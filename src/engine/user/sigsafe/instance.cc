@@ -567,8 +567,9 @@ void release_all(Instance& instance) noexcept {
 
 namespace {
 
-// A word that reads as zero in every child (MADV_WIPEONFORK, Linux 4.14; without it, as one).
-constinit std::uint32_t* own_process = nullptr;
+// The process's number, which reads as zero in every child that has a copy of the memory (MADV_WIPEONFORK,
+// Linux 4.14; without it, as the parent's).
+constinit int* own_process = nullptr;
 
 void mark_own_process() noexcept {
   constexpr int kWipeOnFork = 18;
@@ -576,14 +577,17 @@ void mark_own_process() noexcept {
     const long at = sys::mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (at < 0 && at > -4096) return;
     sys::madvise(static_cast<std::uintptr_t>(at), 4096, kWipeOnFork);
-    own_process = reinterpret_cast<std::uint32_t*>(at);
+    own_process = reinterpret_cast<int*>(at);
   }
-  *own_process = 1;
+  *own_process = sys::getpid();
 }
 
 }  // namespace
 
 bool is_own_process() noexcept { return own_process == nullptr || *own_process != 0; }
+bool is_borrowing_process() noexcept {
+  return own_process != nullptr && *own_process != 0 && *own_process != sys::getpid();
+}
 
 long prepare_waiters() noexcept {
   if (waiters != nullptr) return 0;

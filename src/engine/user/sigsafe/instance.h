@@ -193,5 +193,7 @@ void reset_waiters() noexcept;
 // False in a copy of the process that was made past us (a raw clone(2)), until reset_waiters() ran:
 // its faults are nobody's, and must not be queued where no monitor looks.
 [[nodiscard]] bool is_own_process() noexcept;
+// True in a child that has this process's memory as its own for a while (vfork(2), CLONE_VM).
+[[nodiscard]] bool is_borrowing_process() noexcept;
 
 }  // namespace userfault::sigsafe

@@ -46,6 +46,7 @@ struct Block {
 };
 
 constinit std::atomic<std::uint32_t> generation{0};
+constinit std::atomic<std::uint32_t> registrations{0};  // under way
 constinit std::atomic<Block*> table{nullptr};
 // Set with the first table and the same ever after.
 constinit std::atomic<std::size_t> base_page{0};
@@ -151,10 +152,27 @@ bool publish_served(const ServedTable& fresh) noexcept {
   return true;
 }
 
+RegistrationUnderWay::RegistrationUnderWay() noexcept { registrations.fetch_add(1); }
+RegistrationUnderWay::~RegistrationUnderWay() { registrations.fetch_sub(1); }
+
+namespace {
+
+// Asked before the table is looked at: what was registered by then is in it, or still under way.
+ServedRange find_registered(std::uintptr_t address) noexcept {
+  for (;;) {
+    const bool may_come = registrations.load() != 0;
+    const ServedRange range = find(address);
+    if (range.function != nullptr || !may_come) return range;
+    raw_syscall(SYS_sched_yield);
+  }
+}
+
+}  // namespace
+
 bool resolve_served(const siginfo_t* info, void* context) noexcept {
-  if (info->si_code != BUS_ADRERR || table.load(std::memory_order_relaxed) == nullptr) return false;
+  if (info->si_code != BUS_ADRERR) return false;
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
-  const ServedRange range = find(address);
+  const ServedRange range = find_registered(address);
   if (range.function == nullptr || range.process != sys::getpid()) return false;
   if (range.may_be_poisoned != 0 && is_poisoned(address)) return false;
   const userfault_msg message = message_of(range, address, static_cast<const ucontext_t*>(context));

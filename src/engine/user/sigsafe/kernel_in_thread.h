@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/user/sigsafe/lock.h"
 #include "userfault/abi.h"
 
 namespace userfault::sigsafe {
@@ -42,6 +43,19 @@ struct ServedTable {
 
 // Replaces the table. One writer at a time. False: no memory, and the table stays as it was.
 [[nodiscard]] bool publish_served(const ServedTable& fresh) noexcept;
+
+// A registration whose ranges may not be in the table yet, though the kernel has them: a thread that faults
+// meanwhile waits until they are. Signals are blocked as long, or a handler could wait for its own thread.
+class RegistrationUnderWay {
+ public:
+  RegistrationUnderWay() noexcept;
+  ~RegistrationUnderWay();
+  RegistrationUnderWay(const RegistrationUnderWay&) = delete;
+  RegistrationUnderWay& operator=(const RegistrationUnderWay&) = delete;
+
+ private:
+  SignalsBlocked blocked_;
+};
 
 // From the SIGBUS handler: whether the access may be tried again.
 [[nodiscard]] bool resolve_served(const siginfo_t* info, void* context) noexcept;

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+
 namespace userfault::sigsafe {
+
+// Where user space ends: 48 bits of address.
+inline constexpr std::uint64_t kTaskSize = 0x1000000000000;
 
 inline long raw_syscall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept {
   register long x8 asm("x8") = number;

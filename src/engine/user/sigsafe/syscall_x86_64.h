@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+
 namespace userfault::sigsafe {
+
+// Where user space ends: TASK_SIZE_MAX with four levels of page tables, above which the kernel gives nothing
+// out that was not asked for.
+inline constexpr std::uint64_t kTaskSize = 0x7ffffffff000;
 
 inline long raw_syscall(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept {
   long result;
