@@ -92,6 +92,7 @@ struct Statistics {
   std::uint64_t pages_by_fault = 0;     // pager pages filled because of a fault, its neighbours too
   std::uint64_t pages_by_prefetch = 0;  // filled before a thread asked
   std::uint64_t zero_pages = 0;         // of all these: filled with the zero page
+  std::uint64_t mapped_pages = 0;       // of all these: shown as they are in the store's file, without a copy
   std::uint64_t bytes_by_fault = 0;
   std::uint64_t bytes_by_prefetch = 0;
   std::uint64_t bytes_read = 0;  // from stores

@@ -60,6 +60,12 @@ struct StoreExtent {
   std::uint64_t length = 0;  // how far that holds, in bytes, at least 1
 };
 
+// Where in a file a part of a store stands.
+struct StoreFile {
+  int fd = -1;               // readable as long as the store lives; -1: in none that may be mapped
+  std::uint64_t offset = 0;  // of the part's first byte, in bytes
+};
+
 // A store of your own derives from it. All of it is inline: the library is built without RTTI, and
 // a program that has it needs the type information from somewhere.
 class USERFAULT_EXPORT Store {
@@ -97,6 +103,13 @@ class USERFAULT_EXPORT Store {
     return nullptr;
   }
 
+  // The file whose own pages may be shown in the place of [offset, offset + length), instead of copies
+  // of them; only where whoever made the store takes what that means (FileStoreOptions::mapped).
+  [[nodiscard]] virtual StoreFile file(std::uint64_t offset, std::uint64_t length) const {
+    (void)offset, (void)length;
+    return {};
+  }
+
   // For a person: what it is, and how it is read.
   [[nodiscard]] virtual std::string description() const { return "a store"; }
 };
@@ -118,14 +131,21 @@ struct FileStoreOptions {
   std::uint64_t zero_tail = 0;        // so many zero bytes follow the file's
   bool writable = false;              // write() is wanted; not together with zero_tail
   bool direct = false;                // O_DIRECT, past the page cache, for what is aligned to 4096 bytes
+  // The pager may map the file itself for a thread that walks through it, which copies nothing: as fast
+  // as mmap(2), and with no more than mmap(2) promises. What is written to the file shows; behind the
+  // new end of a file that was truncated the page reads as zeroes, and the pages after it are SIGBUS, as
+  // are those that the disk cannot give (they stand in Pager::errors() where they were met while fetching
+  // ahead). Such pages are the page cache's: no budget counts them, and pin() does not hold them. For a
+  // file that nobody changes meanwhile. Not together with writable, direct or an offset inside a page.
+  bool mapped = false;
   FileAccess access = FileAccess::kAutomatic;
   unsigned threads = 4;  // of kPool
 };
 
 // A part of a regular file. The file may be replaced or shrink while it is read: what is then
-// missing is an error at that place, never zeroes, and writing there is the same error. flush() is
-// fdatasync(2). ENOENT, EACCES …: as open(2). EINVAL: not a regular file, offset and length do not
-// lie inside it, or the file system has no O_DIRECT.
+// missing is an error at that place, never zeroes (but see `mapped`), and writing there is the same
+// error. flush() is fdatasync(2). ENOENT, EACCES …: as open(2). EINVAL: not a regular file, offset and
+// length do not lie inside it, options that exclude each other, or the file system has no O_DIRECT.
 [[nodiscard]] USERFAULT_EXPORT StoreResult<std::shared_ptr<Store>> open_file_store(
     const std::string& path, const FileStoreOptions& options = {});
 
@@ -179,6 +199,7 @@ struct StoreName {
 struct StoreOptions {
   bool writable = false;  // EROFS for what cannot be written: packed images, cores, zeroes
   bool direct = false;    // as in FileStoreOptions, for files
+  bool mapped = false;    // the same, and for cores; EINVAL for what is not read as it is in its file
   FileAccess access = FileAccess::kAutomatic;
 };
 

@@ -86,10 +86,11 @@ Core::~Core() {
 }
 
 Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const MapOptions& options) {
-  RegionLimits limits{.window = kFillBytes, .ahead = kAheadBytes, .managed = budget_.limited()};
+  RegionLimits limits{.window = kFillBytes, .ahead = kAheadBytes, .leap = kMapBytes, .managed = budget_.limited()};
   if (budget_.limited()) {
     limits.window = static_cast<std::size_t>(std::min<std::uint64_t>(limits.window, budget_.limit() / 8));
     limits.ahead = static_cast<std::size_t>(std::min<std::uint64_t>(limits.ahead, budget_.limit() / 8));
+    limits.leap = static_cast<std::size_t>(std::min<std::uint64_t>(limits.leap, budget_.limit() / 8));
   }
   auto region = Region::map(descriptor_, std::move(store), options, limits);
   if (!region) return region;

@@ -50,6 +50,7 @@ struct Counters {
   Counter pages_by_fault;
   Counter pages_by_prefetch;
   Counter zero_pages;
+  Counter mapped_pages;
   Counter bytes_by_fault;
   Counter bytes_by_prefetch;
   Counter bytes_read;
@@ -73,6 +74,7 @@ struct Counters {
     sum.pages_by_fault += pages_by_fault.get();
     sum.pages_by_prefetch += pages_by_prefetch.get();
     sum.zero_pages += zero_pages.get();
+    sum.mapped_pages += mapped_pages.get();
     sum.bytes_by_fault += bytes_by_fault.get();
     sum.bytes_by_prefetch += bytes_by_prefetch.get();
     sum.bytes_read += bytes_read.get();

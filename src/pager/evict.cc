@@ -14,6 +14,11 @@ constexpr std::uint64_t kHiddenPart = 4;
 
 std::uint64_t bytes_of(const Region& region, PageSpan span) { return span.count * region.page_size(); }
 
+// It has none of our memory any more, and comes back to a queue when it has some again.
+bool is_gone(PageState state) {
+  return state == PageState::kAbsent || state == PageState::kPoisoned || state == PageState::kMapped;
+}
+
 }  // namespace
 
 void Evictor::add(Region& region, PageSpan span) { put_back(Queue::kShown, region, span); }
@@ -94,7 +99,7 @@ void Evictor::hide(Picked& picked) {
       if (run.span.count == 0) run.span.first = page;
       ++run.span.count;
       run.was = state;
-    } else if (state != PageState::kAbsent && state != PageState::kPoisoned) {
+    } else if (!is_gone(state)) {
       // Pinned, or somebody's, or hidden already: looked at again when its turn comes.
       put_back(is_idle(state) ? Queue::kHidden : Queue::kShown, region, {page, 1});
     }
@@ -138,7 +143,7 @@ void Evictor::claim(Picked& picked, std::vector<Run>& runs) {
       continue;
     }
     join = false;
-    if (state == PageState::kAbsent || state == PageState::kPoisoned) continue;
+    if (is_gone(state)) continue;
     if (kept.count == 0 || kept.end() != page) {
       put_back(Queue::kShown, region, kept);
       kept = {page, 0};

@@ -107,6 +107,16 @@ void Filler::fill(const RegionUse& region, const FillOrder& order, const std::fu
   const std::size_t most = std::max<std::size_t>(1, kFillBytes / page);
   PageSpan left = order.span;
   while (left.count != 0) {
+    if (const std::size_t mapped = order.may_map ? map(*region, order, left) : 0; mapped != 0) {
+      left = {left.first + mapped, left.count - mapped};
+      continue;
+    }
+    // What was claimed to be mapped at once is too much to be copied for one fault.
+    if (order.cause == Cause::kFault && left.count > most) {
+      for (std::size_t at = left.first + most; at < left.end(); ++at)
+        if (abandon(*region, at)) region->wake({at, 1});
+      left.count = most;
+    }
     PageSpan piece{left.first, std::min(left.count, most)};
     const std::size_t bytes = region->stored_bytes(piece);
     const std::uint64_t offset = region->offset_of(piece.first);
@@ -127,6 +137,41 @@ void Filler::fill(const RegionUse& region, const FillOrder& order, const std::fu
       read(fill, before_waiting);
     }
     left = {piece.end(), left.end() - piece.end()};
+  }
+}
+
+// How many pages from the front of the span show the store's file from now on. They take nothing from
+// the budget: the page cache has them, and takes them back when it has to.
+std::size_t Filler::map(Region& region, const FillOrder& order, PageSpan span) {
+  const PageSpan part{span.first, region.mappable(span)};
+  const std::uint64_t bytes = part.count * region.page_size();
+  if (bytes < kLeastMapped) return 0;
+  const bool ahead = order.cause == Cause::kPrefetch;
+  Counters& counters = region.counters();
+  Counter& pages = ahead ? counters.pages_by_prefetch : counters.pages_by_fault;
+  Counter& all_bytes = ahead ? counters.bytes_by_prefetch : counters.bytes_by_fault;
+  counters.mapped_pages.add(part.count), pages.add(part.count), all_bytes.add(bytes);
+  if (!region.map_file(part)) {
+    counters.mapped_pages.subtract(part.count), pages.subtract(part.count), all_bytes.subtract(bytes);
+    return 0;
+  }
+  budget_.give(bytes);
+  if (order.demanded - part.first < part.count) counters.service.add(now_ns() - order.since_ns);
+  if (ahead) bring(region, part);
+  return part.count;
+}
+
+// Mapped pages, piece by piece, with the next ones on their way from the disk meanwhile.
+void Filler::bring(Region& region, PageSpan span) {
+  const std::size_t step = std::max<std::size_t>(1, kStagingBytes / region.page_size());
+  constexpr std::size_t kDepth = 4;
+  const auto piece_at = [&](std::size_t first) { return PageSpan{first, std::min(step, span.end() - first)}; };
+  std::size_t fetched = span.first;
+  for (std::size_t at = span.first; at < span.end() && !region.closing(); at += step) {
+    for (; fetched < span.end() && fetched < at + kDepth * step; fetched += step) region.fetch_file(piece_at(fetched));
+    if (region.populate_file(piece_at(at))) continue;
+    region.counters().store_errors.add(1);
+    errors_.add({region.range_of(piece_at(at)).start, region.offset_of(at), EIO, false});
   }
 }
 

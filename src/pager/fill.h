@@ -25,6 +25,8 @@ namespace userfault::pager {
 
 // The most bytes of one fill, unless one page is larger: what fits the second-level cache twice.
 constexpr std::size_t kFillBytes = std::size_t{256} << 10;
+// The same of pages that are mapped and not copied: a walk that catches up with what is mapped faults.
+constexpr std::size_t kMapBytes = std::size_t{64} << 20;
 constexpr std::size_t kStagingBytes = std::size_t{2} << 20;
 
 enum class Cause : std::uint8_t { kFault, kPrefetch };
@@ -37,6 +39,7 @@ struct FillOrder {
                                  // the others are given back when they cannot be had
   Cause cause = Cause::kFault;
   bool write = false;          // the thread wants to write to the demanded page
+  bool may_map = true;         // the store's own file may be shown, where the store allows it
   bool mends = false;          // parts of the demanded page are in memory, perhaps dirty: it stays there
   std::uint64_t since_ns = 0;  // when the fault's message was read
 };
@@ -69,6 +72,8 @@ class Filler {
   void recover(Fill* fill);
   void retry_demanded(Fill* fill);
 
+  void bring(Region& region, PageSpan span);
+  [[nodiscard]] std::size_t map(Region& region, const FillOrder& order, PageSpan span);
   void install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes);
   void install_data(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes);
   void install_zeroes(Region& region, const FillOrder& order, PageSpan span);

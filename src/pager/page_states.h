@@ -22,6 +22,7 @@ enum class PageState : std::uint8_t {
   kIdle,         // kResident, but not mapped: the next touch faults and is noticed
   kIdleDirty,    // kDirty, but not mapped
   kPoisoned,     // the store could not give it
+  kMapped,       // the store's own file is mapped there, for good: the rest is the kernel's business
 };
 
 [[nodiscard]] constexpr bool is_owned(PageState state) noexcept {
@@ -33,6 +34,7 @@ enum class PageState : std::uint8_t {
 [[nodiscard]] constexpr bool is_dirty(PageState state) noexcept {
   return state == PageState::kDirty || state == PageState::kIdleDirty;
 }
+// Pages that the pager filled and may evict.
 [[nodiscard]] constexpr bool is_in_memory(PageState state) noexcept {
   return state == PageState::kResident || is_dirty(state) || is_idle(state);
 }

@@ -51,7 +51,8 @@ std::size_t Mapping::size() const noexcept { return static_cast<std::size_t>(reg
 std::size_t Mapping::page_size() const noexcept { return region_->page_size(); }
 
 bool Mapping::resident(std::size_t offset) const noexcept {
-  return pager::is_in_memory(region_->states().get(offset / region_->page_size()));
+  const pager::PageState state = region_->states().get(offset / region_->page_size());
+  return pager::is_in_memory(state) || state == pager::PageState::kMapped;
 }
 
 void Mapping::prefetch(std::size_t offset, std::size_t length) const {

@@ -29,7 +29,7 @@ Result<void> Core::pin(Region& region, PageSpan span) {
   int tries = 0;
   for (std::size_t page = span.first; page < span.end();) {
     const PageState state = region.states().wait_while_owned(page);
-    if (is_in_memory(state)) {
+    if (is_in_memory(state) || state == PageState::kMapped) {
       ++page;
       tries = 0;
     } else if (state == PageState::kPoisoned || tries++ == write_back_.attempts()) {
@@ -56,7 +56,8 @@ void Core::fill_now(const RegionUse& region, PageSpan span) {
     std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
   const std::size_t claimed = region->claim_upwards(span.first, taken);
   budget_.give((taken - claimed) * region->page_size());
-  if (claimed != 0) filler_.fill(region, {.span = {span.first, claimed}, .cause = Cause::kPrefetch}, {});
+  const FillOrder order{.span = {span.first, claimed}, .cause = Cause::kPrefetch, .may_map = false};
+  if (claimed != 0) filler_.fill(region, order, {});
 }
 
 }  // namespace userfault::pager

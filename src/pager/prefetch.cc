@@ -92,7 +92,8 @@ std::size_t Core::claim_next(Region& region, Walk& walk, PageSpan& claimed) {
   };
   while (left.count != 0 && region.states().get(left.first) != PageState::kAbsent) step(1);
   if (left.count == 0) return 0;
-  const std::size_t most = walk.stride == 1 ? std::max<std::size_t>(1, kFillBytes / region.page_size()) : 1;
+  const std::size_t bytes = region.maps() ? kMapBytes : kFillBytes;
+  const std::size_t most = walk.stride == 1 ? std::max<std::size_t>(1, bytes / region.page_size()) : 1;
   claimed = {left.first, region.claim_upwards(left.first, std::min(most, left.count))};
   step(std::max<std::size_t>(claimed.count, 1));
   return claimed.count;

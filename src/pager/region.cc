@@ -90,10 +90,12 @@ Region::Region(const Descriptor& descriptor, std::shared_ptr<Store> store, const
       around_(std::max<std::size_t>(1, std::bit_floor(std::min(options.around, limits.window / page_size)))),
       detect_streams_(options.detect_streams),
       writable_(options.writable),
+      maps_(!options.writable && !options.huge && store_->file(0, 1).fd >= 0),
       object_(std::move(object)),
       states_(range.length / page_size),
       streams_({.window = std::max<std::size_t>(1, limits.window / page_size),
-                .ahead = std::max<std::size_t>(1, limits.ahead / page_size)}) {}
+                .ahead = std::max<std::size_t>(1, limits.ahead / page_size),
+                .leap = maps_ ? limits.leap / page_size : 0}) {}
 
 Region::~Region() { unmap(); }
 
@@ -104,10 +106,12 @@ Result<std::shared_ptr<Region>> Region::map(const Descriptor& descriptor, std::s
   if (store->size() > (std::uint64_t{1} << 62)) return map_error(ENOMEM, options, 0);
   if (options.writable && !store->writable()) return map_error(EROFS, options, 0);
   const auto length = static_cast<std::size_t>((store->size() + page - 1) & ~(std::uint64_t{page} - 1));
+  // Where a file's huge pages may be mapped as such.
+  const bool maps_well = length >= kHugePage && store->file(0, 1).fd >= 0;
   base::Fd object;
   if (const int code = limits.managed || options.writable ? make_object(object, options, length) : 0; code != 0)
     return map_error(code, options, length);
-  const auto range = map_memory(options, object, length, page);
+  const auto range = map_memory(options, object, length, maps_well ? kHugePage : page);
   if (!range) return std::unexpected(range.error());
   const bool managed = object.valid();
   std::shared_ptr<Region> region(

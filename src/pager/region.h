@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -28,10 +29,14 @@ namespace userfault::pager {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
+// From here on it is worth a mapping of the process to show the store's own file (docs/performance.md).
+constexpr std::size_t kLeastMapped = std::size_t{64} << 10;
+
 // What the pager's options mean for each of its regions.
 struct RegionLimits {
   std::size_t window;  // bytes of one fill, at most
   std::size_t ahead;   // bytes that are fetched ahead at once, at most
+  std::size_t leap;    // bytes that are mapped at once, at most, where the store's file is
   bool managed;
 };
 
@@ -100,6 +105,18 @@ class Region {
   [[nodiscard]] bool can_zero() const noexcept { return can_zero_; }
   [[nodiscard]] Result<void> install_zeroes(PageSpan span) const;
 
+  // The store's own file in the place of pages, where the store allows it: region_file.cc.
+  [[nodiscard]] bool maps() const noexcept { return maps_; }
+  // How many pages from the front of the span can be shown that way.
+  [[nodiscard]] std::size_t mappable(PageSpan span) const noexcept;
+  // Shows them, for good: the caller owns them no more, and who waits for them is woken. False: nothing
+  // has changed.
+  [[nodiscard]] bool map_file(PageSpan span);
+  // Has the kernel fetch what the pages show, without waiting for it; and with waiting. False: a part of
+  // it cannot be read.
+  void fetch_file(PageSpan span) const;
+  [[nodiscard]] bool populate_file(PageSpan span) const;
+
   // Managed regions only; the caller owns the pages.
   [[nodiscard]] bool managed() const noexcept { return object_.valid(); }
   [[nodiscard]] bool writable() const noexcept { return writable_; }
@@ -157,6 +174,7 @@ class Region {
   const std::size_t around_;
   const bool detect_streams_;
   const bool writable_;
+  const bool maps_;
   bool can_zero_ = true;
   base::Fd object_;
   PageStates states_;
@@ -164,6 +182,8 @@ class Region {
   Pins pins_;
   Counters counters_;
   WriteHold write_hold_;
+  std::mutex mapping_mutex_;
+  std::size_t mapped_runs_ = 0;  // of pages that are mapped, with others between them
   std::atomic<std::size_t> sweep_{0};
   std::atomic<bool> closing_{false};
   std::atomic<std::uint32_t> users_{0};

@@ -28,6 +28,9 @@ class Streams {
   struct Limits {
     std::size_t window;  // the most pages of one fill
     std::size_t ahead;   // the most pages fetched ahead at once
+    // Where it costs nothing to have a page too many: what a walk is given as soon as it is one. 0: it
+    // has to grow.
+    std::size_t leap = 0;
   };
   struct Advice {
     PageSpan now;               // fill these, beginning with the page that was touched
@@ -76,6 +79,10 @@ class Streams {
   Advice advance(Stream& stream, std::size_t page) {
     stream.used = ++clock_;
     stream.last = page;
+    if (limits_.leap != 0) {
+      stream.next = page + limits_.leap;
+      return {.now = {page, limits_.leap}, .ahead = {}};
+    }
     const bool grown = stream.window >= limits_.window;
     stream.window = std::min(stream.window * 2, limits_.window);
     const PageSpan now{page, stream.window};

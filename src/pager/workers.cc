@@ -104,6 +104,11 @@ void Core::serve_fault(const RegionUse& region, const Fault& fault, const std::f
     counters.repeated.add(1);
     return;  // its owner wakes the thread
   }
+  if (state == PageState::kMapped) {
+    counters.repeated.add(1);  // the message is older than the mapping
+    region->wake({page, 1});
+    return;
+  }
   // It was filled, or poisoned, once. Either it is there, and the message is older than that; or the
   // program has dropped it since, and it has to come back.
   const bool there = !region->managed() && region->surely_present(fault.address);

@@ -44,6 +44,11 @@ class CoreStore final : public Store {
     return segments_[place.segment]->extent(place.offset, std::min(length, place.left));
   }
 
+  StoreFile file(std::uint64_t offset, std::uint64_t length) const override {
+    const Place place = find(offset);
+    return length <= place.left ? segments_[place.segment]->file(place.offset, length) : StoreFile{};
+  }
+
  private:
   struct Place {
     std::size_t segment;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/page_size.h"
 #include "store/file_queue.h"
 
 namespace userfault {
@@ -25,6 +26,7 @@ class FileStore final : public Store {
         length_(options.length),
         zero_tail_(options.zero_tail),
         writable_(options.writable),
+        mapped_(options.mapped),
         queue_(std::move(queue)) {}
 
   std::uint64_t size() const override { return length_ + zero_tail_; }
@@ -56,9 +58,15 @@ class FileStore final : public Store {
     return file_.sparse ? sparse_extent(offset, in_file) : StoreExtent{false, in_file};
   }
 
+  StoreFile file(std::uint64_t offset, std::uint64_t length) const override {
+    if (!mapped_ || offset > length_ || length > length_ - offset) return {};
+    return {.fd = file_.fd.get(), .offset = offset_ + offset};
+  }
+
   std::string description() const override {
     const char* const way = queue_ != nullptr ? queue_->name() : "calls of pread(2)";
-    return "the file " + path_ + " by " + way + (file_.direct.valid() ? ", past the page cache" : "");
+    return "the file " + path_ + " by " + way + (mapped_ ? ", or mapped" : "") +
+           (file_.direct.valid() ? ", past the page cache" : "");
   }
 
  private:
@@ -131,6 +139,7 @@ class FileStore final : public Store {
   const std::uint64_t length_;
   const std::uint64_t zero_tail_;
   const bool writable_;
+  const bool mapped_;
   // Last: its threads end before the file is closed.
   const std::unique_ptr<FileQueue> queue_;
 };
@@ -154,6 +163,10 @@ StoreError part_error(const std::string& path, std::uint64_t offset, const std::
 StoreResult<std::shared_ptr<Store>> open_file_store(const std::string& path, const FileStoreOptions& options) {
   if (options.writable && options.zero_tail != 0)
     return std::unexpected(store::part_error(path, 0, "zeroes behind the file cannot be written"));
+  if (options.mapped && (options.writable || options.direct))
+    return std::unexpected(store::part_error(path, 0, "it can be mapped only for reading, and through the page cache"));
+  if (options.mapped && options.offset % base::page_size() != 0)
+    return std::unexpected(store::part_error(path, options.offset, "only what begins at a page can be mapped"));
   auto file = store::open_regular(path, {.writable = options.writable, .direct = options.direct});
   if (!file) return std::unexpected(file.error());
   if (options.offset > file->size)

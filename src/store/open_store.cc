@@ -47,8 +47,8 @@ StoreKind kind_of(const std::string& path) {
   return ElfCore::looks_like_elf(path) ? StoreKind::kCore : StoreKind::kFile;
 }
 
-StoreResult<std::shared_ptr<Store>> open_core(const std::string& path) {
-  auto whole = looks_packed(path) ? open_packed_store(path) : open_file_store(path);
+StoreResult<std::shared_ptr<Store>> open_core(const std::string& path, bool mapped) {
+  auto whole = looks_packed(path) ? open_packed_store(path) : open_file_store(path, {.mapped = mapped});
   if (!whole) return whole;
   const auto core = ElfCore::open(std::move(*whole), path);
   if (!core) return std::unexpected(core.error());
@@ -72,14 +72,19 @@ StoreResult<std::shared_ptr<Store>> open_store(const std::string& name, const St
   if (!parsed) return std::unexpected(parsed.error());
   if (options.writable && parsed->kind != StoreKind::kFile)
     return std::unexpected(StoreError{EROFS, 0, name + ": only a flat file can be written"});
+  const bool as_it_is =
+      parsed->kind == StoreKind::kFile || (parsed->kind == StoreKind::kCore && !looks_packed(parsed->path));
+  if (options.mapped && !as_it_is)
+    return std::unexpected(StoreError{EINVAL, 0, name + ": only files that are not packed can be mapped"});
   switch (parsed->kind) {
     case StoreKind::kZero: return make_zero_store(parsed->size);
-    case StoreKind::kCore: return open_core(parsed->path);
+    case StoreKind::kCore: return open_core(parsed->path, options.mapped);
     case StoreKind::kPacked: return open_packed_store(parsed->path);
     case StoreKind::kFile: break;
   }
-  return open_file_store(parsed->path,
-                         {.writable = options.writable, .direct = options.direct, .access = options.access});
+  return open_file_store(
+      parsed->path,
+      {.writable = options.writable, .direct = options.direct, .mapped = options.mapped, .access = options.access});
 }
 
 }  // namespace userfault

@@ -57,6 +57,10 @@ class PartStore final : public Store {
     return offset + length <= length_ ? whole_->view(offset_ + offset, length) : nullptr;
   }
 
+  StoreFile file(std::uint64_t offset, std::uint64_t length) const override {
+    return offset + length <= length_ ? whole_->file(offset_ + offset, length) : StoreFile{};
+  }
+
  private:
   // The request as the whole store sees it. It frees itself with its answer.
   struct Forwarded {

@@ -50,6 +50,15 @@ case $case in
       # shellcheck disable=SC2086
       expect 0 "every byte: 9000000 bytes" image $shape --verify
     done ;;
+  mapped)
+    flat 9000000
+    expect 0 "every byte: 9000000 bytes" image --mapped --verify --json report.json
+    [ "$(field mapped_pages)" -gt 1000 ] || die "a walk was not mapped"
+    expect 0 "every byte: 9000000 bytes" image --mapped --verify --budget 1m --prefetch --access random
+    expect 1 "only for reading" image --mapped --writable
+    expect 1 "not packed" zero:1m --mapped
+    "$live" 8 core
+    expect 0 "every byte" core --mapped --verify --prefetch ;;
   core)
     "$live" 8 core
     expect 0 "ELF core" core --verify --json report.json

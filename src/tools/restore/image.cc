@@ -44,11 +44,11 @@ Outcome<Image> flat_image(Image image, std::shared_ptr<Store> store, const Image
   return image;
 }
 
-StoreResult<std::shared_ptr<Store>> open_source(const StoreName& source, bool writable) {
+StoreResult<std::shared_ptr<Store>> open_source(const StoreName& source, const ImageOptions& options) {
   switch (source.kind) {
     case StoreKind::kZero: return make_zero_store(source.size);
     case StoreKind::kPacked: return open_packed_store(source.path);
-    default: return open_file_store(source.path, {.writable = writable});
+    default: return open_file_store(source.path, {.writable = options.writable, .mapped = options.mapped});
   }
 }
 
@@ -99,7 +99,9 @@ Outcome<Image> open_image(const ImageOptions& options) {
   // A core may be packed, and a packed image a core.
   if (parsed->kind == StoreKind::kCore)
     image.source.kind = looks_packed(parsed->path) ? StoreKind::kPacked : StoreKind::kFile;
-  auto store = open_source(image.source, options.writable);
+  if (options.mapped && image.source.kind != StoreKind::kFile)
+    return std::unexpected(options.name + ": only a file that is not packed can be mapped");
+  auto store = open_source(image.source, options);
   if (!store) return std::unexpected(store.error().text);
   const bool maybe = parsed->detected || parsed->kind == StoreKind::kPacked;
   const bool core = parsed->kind == StoreKind::kCore || (maybe && ElfCore::looks_like_elf(**store));

@@ -22,6 +22,7 @@ struct ImageOptions {
   std::uint64_t offset = 0;
   std::uint64_t length = UINT64_MAX;
   bool writable = false;
+  bool mapped = false;
 };
 
 struct Part {

@@ -56,6 +56,7 @@ std::string json_of(const Report& report) {
   field("pages_by_fault", std::to_string(s.pages_by_fault));
   field("pages_by_prefetch", std::to_string(s.pages_by_prefetch));
   field("zero_pages", std::to_string(s.zero_pages));
+  field("mapped_pages", std::to_string(s.mapped_pages));
   field("bytes_by_fault", std::to_string(s.bytes_by_fault));
   field("bytes_by_prefetch", std::to_string(s.bytes_by_prefetch));
   field("latency_us", fmt::format("{{\"p50\": {:.3f}, \"p90\": {:.3f}, \"p99\": {:.3f}, \"max\": {:.3f}}}",
@@ -88,6 +89,7 @@ void print(const Report& report) {
   fmt::print("by fault     {} pages, {}\n", s.pages_by_fault, size_text(s.bytes_by_fault));
   fmt::print("by prefetch  {} pages, {}\n", s.pages_by_prefetch, size_text(s.bytes_by_prefetch));
   fmt::print("zero pages   {}\n", s.zero_pages);
+  if (s.mapped_pages != 0) fmt::print("mapped pages {}\n", s.mapped_pages);
   if (report.budget != 0)
     fmt::print("budget       {}, {} pages evicted, {} in memory at the end\n", size_text(report.budget), s.evictions,
                size_text(s.resident_bytes));

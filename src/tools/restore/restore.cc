@@ -200,6 +200,8 @@ class Restore final : public Command {
         ->transform(CLI::AsSizeValue(false));
     app.add_flag("--writable", o_.image.writable,
                  "invert the first byte of every page that is touched, and write that to the file");
+    app.add_flag("--mapped", o_.image.mapped,
+                 "map the file itself where a thread walks through it; for a file that nobody changes");
     app.add_flag("--relocate", o_.relocate, "put a core's segments anywhere instead of where they were");
     app.add_option("--json", o_.json, "write the report to this file; - is standard output");
     app.add_flag("--histogram", o_.histogram, "print the latency of faults as a histogram");
