@@ -34,6 +34,7 @@ struct MappedSetting {
   unsigned prefetchers = 4;  // of the pager
   EngineKind engine = EngineKind::kKernel;
   bool direct = false;  // the pager reads past the page cache
+  bool mapped = false;  // the pager may map the file; then it does not
   FileAccess access = FileAccess::kAutomatic;
 };
 
@@ -69,8 +70,10 @@ class PagerWay {
                                 .prefetchers = setting.prefetchers,
                                 .budget = setting.budget});
     if (!pager) die_of(pager.error().message());
-    auto store = open_file_store(setting.file,
-                                 {.writable = setting.writable, .direct = setting.direct, .access = setting.access});
+    auto store = open_file_store(setting.file, {.writable = setting.writable,
+                                                .direct = setting.direct && !setting.mapped,
+                                                .mapped = setting.mapped,
+                                                .access = setting.access});
     if (!store) die_of(store.error().text);
     auto mapping =
         pager->map(*store, {.page_size = setting.page_size, .around = setting.around, .writable = setting.writable});
@@ -98,8 +101,12 @@ class UmapWay {
     // It reads its settings from the environment when the first region is made.
     ::setenv("UMAP_PAGESIZE", std::to_string(setting.page_size).c_str(), 1);
     const std::size_t pages = (setting.budget != 0 ? setting.budget : setting.bytes) / setting.page_size;
-    ::setenv("UMAP_BUFSIZE", std::to_string(pages + 8).c_str(), 1);
-    fd_ = ::open(setting.file.c_str(), (setting.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    ::setenv("UMAP_BUFSIZE", std::to_string(setting.budget != 0 ? pages : pages + 8).c_str(), 1);
+    // Where everything fits nothing has to go.
+    if (setting.budget == 0) ::setenv("UMAP_EVICT_HIGH_WATER_THRESHOLD", "100", 1);
+    ::setenv("UMAP_PAGE_FILLERS", std::to_string(std::clamp(setting.threads, 2u, 4u)).c_str(), 1);
+    const int direct = setting.direct ? O_DIRECT : 0;
+    fd_ = ::open(setting.file.c_str(), (setting.writable ? O_RDWR : O_RDONLY) | direct | O_CLOEXEC);
     const int protection = setting.writable ? PROT_READ | PROT_WRITE : PROT_READ;
     data_ = ::umap(nullptr, bytes_, protection, UMAP_PRIVATE, fd_, 0);
     if (fd_ < 0 || data_ == UMAP_FAILED) die_of("umap failed");
