@@ -15,8 +15,8 @@
 //
 // Ownership: a Mapping owns its memory and unmaps it on destruction; it keeps what it needs of the
 // pager and of its store alive. A child after fork(2) does not have the memory (it would read
-// zeroes there): touching it is SIGSEGV. mremap(2) of the memory is not supported, and where there
-// is a budget or the mapping is writable, munmap(2) of it neither. madvise(2) with MADV_DONTNEED
+// zeroes there): touching it is SIGSEGV. mremap(2), munmap(2) and mmap(2) over a part of the memory are
+// not supported: the Mapping unmaps all of its range when it ends. madvise(2) with MADV_DONTNEED
 // never loses what was written: the page comes back as it was. MADV_REMOVE does lose it: the page
 // comes back from the store as it was last written there.
 // System calls may read and write the memory. A device that goes on after the call returned
@@ -100,7 +100,7 @@ struct Statistics {
   std::uint64_t store_errors = 0;  // answers with an error, retried ones too
   std::uint64_t resident_bytes = 0;
   std::uint64_t prefetch_hits = 0;     // pages fetched ahead of a walk that then came by
-  std::uint64_t prefetch_dropped = 0;  // ranges not fetched ahead: the queue was full
+  std::uint64_t prefetch_dropped = 0;  // ranges not fetched ahead: the queue was full, or memory
   std::uint64_t evictions = 0;         // pager pages that were dropped to make room
   std::uint64_t revived = 0;           // pages touched again just before they would have been
   std::uint64_t write_faults = 0;      // of the faults: the first write to a page that was there
@@ -145,8 +145,9 @@ class USERFAULT_EXPORT Mapping {
   void wait_for_prefetch() const;
 
   // Fills the pages of a range and keeps them in memory until as many unpin() calls for the same
-  // range. Errors: EINVAL: not inside the mapping; ENOMEM: too much of the budget is pinned; EIO:
-  // the store cannot give a page. unpin(): EINVAL: the range was not pinned.
+  // range. Errors: EINVAL: not inside the mapping; ENOMEM: too much of the budget is pinned (four of the
+  // largest pages stay free), or none of it came free in PagerOptions::memory_wait; EIO: the store
+  // cannot give a page. unpin(): EINVAL: the range was not pinned.
   [[nodiscard]] Result<void> pin(std::size_t offset, std::size_t length) const;
   [[nodiscard]] Result<void> unpin(std::size_t offset, std::size_t length) const;
 
@@ -155,7 +156,10 @@ class USERFAULT_EXPORT Mapping {
   // the machine as far as the store promises. What is written meanwhile may or may not be included,
   // but no page is written half: each is as it was at one moment. On failure, operation kStore with
   // the store's errno and the pages' range, these pages are still in memory, count as not written,
-  // and are tried again later; the others are written. Nothing to do without MapOptions::writable.
+  // and are tried again later; the others are written. When it is the making durable that failed, the
+  // store's errno with the whole range, also in Pager::errors(), the pages count as written: what is lost
+  // nobody can tell, and a file says the same ever after (fsync(2)). Nothing to do without
+  // MapOptions::writable.
   [[nodiscard]] Result<void> flush() const;
 
   // flush(), and then gives the memory back; the Mapping is empty after success. On failure all is

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pager/core.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -52,6 +54,9 @@ Result<std::shared_ptr<Core>> Core::create(const PagerOptions& options) {
   const PageRange bell = PageRange::of(core->doorbell_.data(), core->doorbell_.length());
   if (const auto registered = core->descriptor_.register_range(bell, mode::kMissing); !registered)
     return std::unexpected(registered.error());
+  // Under mlockall(MCL_FUTURE) it is there already, and could not ring.
+  (void)::munlock(core->doorbell_.data(), core->doorbell_.length());
+  if (const auto emptied = memory::advise(bell, MADV_DONTNEED); !emptied) return std::unexpected(emptied.error());
   if (const int code = core->start(options); code != 0) return open_error(code);
   return core;
 }
@@ -96,6 +101,8 @@ Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const Ma
   if (!region) return region;
   if (budget_.limited() && budget_.limit() < kLeastPages * (*region)->page_size())
     return std::unexpected(Error{.operation = Operation::kMap, .code = EINVAL});
+  for (std::size_t largest = largest_page_; largest < (*region)->page_size();)
+    if (largest_page_.compare_exchange_weak(largest, (*region)->page_size())) break;
   const std::unique_lock lock(regions_mutex_);
   const auto place =
       std::ranges::upper_bound(regions_, (*region)->start(), {}, [](const auto& r) { return r->start(); });

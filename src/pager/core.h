@@ -61,6 +61,7 @@ class Core {
   void fill_for_fault(const RegionUse& region, std::size_t page, bool write,
                       const std::function<void()>& before_waiting);
   void refill(const RegionUse& region, std::size_t page, bool write, const std::function<void()>& before_waiting);
+  static void count_hits(Region& region, std::size_t pages);
   [[nodiscard]] PageSpan claim_around(Region& region, std::size_t page, std::size_t most);
   [[nodiscard]] RegionUse find(std::uintptr_t address);
   void ring();
@@ -88,12 +89,13 @@ class Core {
   [[nodiscard]] bool wait_until_wanted(bool progress, std::uint64_t& pause_ns);
   [[nodiscard]] bool make_room();
   [[nodiscard]] bool write_back();
+  [[nodiscard]] RegionUse next_dirty(std::uintptr_t address);
   [[nodiscard]] bool serve_waiting();
   void give_up_waiting();
   void want_evictors();
 
   // Pins: pin.cc
-  void fill_now(const RegionUse& region, PageSpan span);
+  [[nodiscard]] bool fill_now(const RegionUse& region, PageSpan span);
 
   // Prefetch: prefetch.cc
   struct Walk {
@@ -119,6 +121,7 @@ class Core {
   const std::chrono::nanoseconds memory_wait_;
   ErrorLog errors_;
   Budget budget_;
+  std::atomic<std::size_t> largest_page_{0};  // of all regions that there have been
   UseEnded use_ended_;
   WriteBack write_back_;
   Evictor evictor_;

@@ -95,6 +95,7 @@ Filler::Fill* Filler::take(const std::function<void()>& before_waiting) {
 }
 
 void Filler::give(Fill* fill) {
+  if (fill->order.cause == Cause::kPrefetch) fill->region->fetch_ends();
   fill->region = {};
   const std::lock_guard lock(pool_mutex_);
   free_.push_back(fill);
@@ -134,6 +135,7 @@ void Filler::fill(const RegionUse& region, const FillOrder& order, const std::fu
       fill->order = order;
       fill->order.span = piece;
       fill->attempt = 1;
+      if (order.cause == Cause::kPrefetch) region->fetch_begins();
       read(fill, before_waiting);
     }
     left = {piece.end(), left.end() - piece.end()};
@@ -205,6 +207,8 @@ void Filler::on_answer(StoreRequest& request) {
 
 void Filler::complete(Fill* fill) {
   Region& region = *fill->region;
+  // Nothing is said of the rest of a buffer that was another page's before.
+  if (fill->request.code == 0 && fill->request.bytes < fill->request.length) fill->request.code = EIO;
   if (fill->request.code != 0) {
     recover(fill);
     return;

@@ -38,7 +38,8 @@ Result<void> Flusher::flush(const RegionUse& region) const {
   }
   write(batch, write_back_.attempts());
   if (!batch.result) return batch.result;
-  if (const int code = region->store().flush(); code != 0) return std::unexpected(store_error(region->range(), code));
+  if (const int code = write_back_.make_durable(*region); code != 0)
+    return std::unexpected(store_error(region->range(), code));
   return {};
 }
 
@@ -51,11 +52,12 @@ std::uint64_t Flusher::write_some(const RegionUse& region) const {
   for (; looked < pages && batch.bytes < kBatchBytes; ++looked) {
     const std::size_t page = (start + looked) % pages;
     const PageState state = region->states().get(page);
-    if (is_dirty(state)) (void)take(region, page, state, batch);
+    // A pinned page stays dirty whatever is done, so it is left to flush().
+    if (is_dirty(state) && !region->pins().cover(page)) (void)take(region, page, state, batch);
   }
   region->sweep() = (start + looked) % pages;
   write(batch, 1);
-  return batch.written;
+  return batch.cleaned;
 }
 
 // False when somebody else was faster.
@@ -91,19 +93,18 @@ void Flusher::write(Batch& batch, int attempts) const {
 // A device may write to a pinned page at any time without anybody noticing: it stays dirty.
 void Flusher::settle(const Run& run, Batch& batch) const {
   Region& region = *run.region;
-  const std::uint64_t bytes = run.span.count * region.page_size();
   if (run.code != 0) {
     if (batch.result) batch.result = std::unexpected(store_error(region.range_of(run.span), run.code));
     WriteBack::release(run, run.was);
     return;
   }
-  batch.written += bytes;
   bool wanted = false;
   for (std::size_t page = run.span.first; page < run.span.end(); ++page) {
     if (region.pins().cover(page)) {
       wanted |= region.states().finish(page, run.was);
       continue;
     }
+    batch.cleaned += region.page_size();
     region.counters().dirty_bytes.subtract(region.page_size());
     budget_.subtract_dirty(region.page_size());
     wanted |= region.states().finish(page, is_idle(run.was) ? PageState::kIdle : PageState::kResident);

@@ -17,8 +17,8 @@ class Flusher {
   // store durable.
   [[nodiscard]] Result<void> flush(const RegionUse& region) const;
 
-  // Writes some dirty pages, going on where the last call for this region ended; how many bytes.
-  // Leaves pages alone that somebody else is at work on.
+  // Writes some dirty pages, going on where the last call for this region ended; how many bytes are clean
+  // now. Leaves pinned pages alone, and those that somebody else is at work on.
   std::uint64_t write_some(const RegionUse& region) const;
 
  private:
@@ -26,7 +26,7 @@ class Flusher {
   struct Batch {
     std::vector<Run> runs;
     std::uint64_t bytes = 0;
-    std::uint64_t written = 0;
+    std::uint64_t cleaned = 0;
     Result<void> result;  // the first error
   };
   bool take(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const;

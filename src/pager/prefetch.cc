@@ -39,12 +39,16 @@ void Core::enqueue(Region& region, Walk walk, bool urgent) {
 }
 
 void Core::wait_for_prefetch(Region& region) {
-  std::unique_lock lock(prefetch_mutex_);
-  prefetch_changed_.wait(lock, [&] {
-    const auto queued = [&](const PrefetchItem& item) { return item.region == &region; };
-    return std::ranges::none_of(prefetch_queue_, queued) &&
-           std::ranges::find(prefetching_, &region) == prefetching_.end();
-  });
+  {
+    std::unique_lock lock(prefetch_mutex_);
+    prefetch_changed_.wait(lock, [&] {
+      const auto queued = [&](const PrefetchItem& item) { return item.region == &region; };
+      return std::ranges::none_of(prefetch_queue_, queued) &&
+             std::ranges::find(prefetching_, &region) == prefetching_.end();
+    });
+  }
+  // A store may answer long after it was asked.
+  region.wait_for_fetches();
 }
 
 void Core::fetch_ahead() {

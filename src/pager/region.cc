@@ -52,7 +52,8 @@ Result<PageRange> map_memory(const MapOptions& options, const base::Fd& object, 
                              std::size_t alignment) {
   const bool align = options.address == nullptr && !options.huge && alignment > base::page_size();
   const std::size_t mapped = align ? length + alignment : length;
-  const auto memory = memory::map(mapped, {.protection = options.writable ? PROT_READ | PROT_WRITE : PROT_READ,
+  // Without access until it is registered: mlockall(MCL_FUTURE) would fill it with zeroes before.
+  const auto memory = memory::map(mapped, {.protection = PROT_NONE,
                                            .flags = mmap_flags(options, object.valid()),
                                            .fd = object.get(),
                                            .start = address_of(options)});
@@ -125,6 +126,8 @@ Result<void> Region::enlist(bool managed) {
   Modes modes = mode::kMissing;
   if (managed) modes |= mode::kMinor;
   if (writable_) modes |= mode::kWriteProtect;
+  // What is locked cannot be taken out of memory again.
+  (void)::munlock(range_.data(), range_.length);
   const auto operations = descriptor_.register_range(range_, modes);
   if (!operations) {
     Error error = operations.error();
@@ -135,7 +138,8 @@ Result<void> Region::enlist(bool managed) {
   // Filling with zeroes cannot protect at the same time.
   can_zero_ = operations->has(operation::kZeropage) && !writable_;
   // A forked child's memory is registered nowhere: missing pages would read as zeroes there.
-  return memory::advise(range_, MADV_DONTFORK);
+  if (auto advised = memory::advise(range_, MADV_DONTFORK); !advised) return advised;
+  return memory::protect(range_, writable_ ? PROT_READ | PROT_WRITE : PROT_READ);
 }
 
 void Region::unmap() noexcept {

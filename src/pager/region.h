@@ -153,6 +153,15 @@ class Region {
   // Nothing is asked ahead any more, and no fault waits for memory.
   [[nodiscard]] bool closing() const noexcept { return closing_; }
   void set_closing() noexcept { closing_ = true; }
+  // What is being fetched ahead, from asking the store until the pages are there.
+  void fetch_begins() noexcept { fetches_.fetch_add(1); }
+  void fetch_ends() noexcept {
+    fetches_.fetch_sub(1);
+    fetches_.notify_all();
+  }
+  void wait_for_fetches() const noexcept {
+    for (std::uint32_t left = fetches_.load(); left != 0; left = fetches_.load()) fetches_.wait(left);
+  }
   [[nodiscard]] bool in_use() const noexcept { return users_.load(std::memory_order_acquire) != 0; }
   // Unmaps the memory; a thread that waits for a page of it gets SIGSEGV.
   void unmap() noexcept;
@@ -186,6 +195,7 @@ class Region {
   std::size_t mapped_runs_ = 0;  // of pages that are mapped, with others between them
   std::atomic<std::size_t> sweep_{0};
   std::atomic<bool> closing_{false};
+  std::atomic<std::uint32_t> fetches_{0};
   std::atomic<std::uint32_t> users_{0};
 };
 

@@ -14,8 +14,18 @@ void Core::revive(const RegionUse& region, std::size_t page, PageState was, cons
   const bool write = fault.write && region->writable();
   const bool protect = region->writable() && !write && !is_dirty(was);
   Counters& counters = region->counters();
-  if (!fault.write_protect && region->show(page, protect) == EFAULT) {
-    mend(region, page, write || is_dirty(was), was, before_waiting);
+  int shown = fault.write_protect ? 0 : region->show(page, protect);
+  // A kernel before 6.4 cannot show a page write-protected: it may be written from now on.
+  const bool open = shown == EINVAL && protect;
+  if (open) shown = region->show(page, false);
+  if (shown == EFAULT) {
+    mend(region, page, write || open || is_dirty(was), was, before_waiting);
+    return;
+  }
+  if (shown != 0) {
+    // It is as it was; the thread comes again, if it still can.
+    if (region->states().finish(page, was)) region->wake({page, 1});
+    region->wake({page, 1});
     return;
   }
   if (fault.write_protect || (write && was == PageState::kResident)) {
@@ -26,7 +36,7 @@ void Core::revive(const RegionUse& region, std::size_t page, PageState was, cons
   } else {
     counters.repeated.add(1);
   }
-  const bool dirty = write || is_dirty(was);
+  const bool dirty = write || open || is_dirty(was);
   if (dirty && !is_dirty(was)) note_dirty(*region);
   (void)region->states().finish(page, dirty ? PageState::kDirty : PageState::kResident);
   // Whoever came meanwhile, and whoever found the page there: UFFDIO_CONTINUE wakes nobody then.

@@ -24,8 +24,13 @@ std::uint64_t batch_of(const Budget& budget) { return std::min(kEvictBytes, budg
 
 }  // namespace
 
-// At least one page, or none at all when there is nothing to evict just now.
+// At least one page, or none at all when there is nothing to evict just now, or somebody waits for memory
+// already: what comes free is his, or a small page could keep a large one waiting for ever.
 std::size_t Core::take_memory(const Region& region, std::size_t most, const std::function<void()>& before_waiting) {
+  if (waiting_count_ != 0) {
+    want_evictors();
+    return 0;
+  }
   const std::size_t page = region.page_size();
   std::size_t taken = budget_.try_take(most, page);
   // A little more than is needed: so that not every fault has to.
@@ -160,25 +165,27 @@ void Core::give_up_waiting() {
   }
 }
 
-// The dirtiest are not looked for: regions take turns.
+// The dirtiest are not looked for: regions take turns. No region is held longer than one turn: it may be
+// about to be closed.
 bool Core::write_back() {
   if (!budget_.too_dirty()) return false;
-  std::vector<RegionUse> dirty;
-  {
-    const std::shared_lock lock(regions_mutex_);
-    for (const auto& region : regions_)
-      if (region->counters().dirty_bytes.get() != 0) dirty.push_back(RegionUse(*region, use_ended_));
-  }
   bool progress = false;
   for (bool some = true; some && budget_.still_dirty() && !stopping_ && waiting_count_ == 0;) {
     some = false;
-    for (const RegionUse& region : dirty) {
-      if (region->closing()) continue;
+    for (RegionUse region = next_dirty(0); region; region = next_dirty(region->range().end()))
       some |= flusher_.write_some(region) != 0;
-    }
     progress |= some;
   }
   return progress;
+}
+
+// The first region from `address` on that has something to write.
+RegionUse Core::next_dirty(std::uintptr_t address) {
+  const std::shared_lock lock(regions_mutex_);
+  for (const auto& region : regions_)
+    if (region->start() >= address && !region->closing() && region->counters().dirty_bytes.get() != 0)
+      return RegionUse(*region, use_ended_);
+  return {};
 }
 
 }  // namespace userfault::pager

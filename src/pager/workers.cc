@@ -142,7 +142,7 @@ void Core::fill_for_fault(const RegionUse& region, std::size_t page, bool write,
   if (region->detects_streams()) {
     const auto advice = region->streams().on_fault(page);
     if (advice.ahead.count != 0) enqueue(*region, {advice.ahead, advice.stride}, true);
-    if (advice.passed != 0) region->counters().prefetch_hits.add(advice.passed);
+    if (advice.passed != 0) count_hits(*region, advice.passed);
     upwards = advice.now.count;
   }
   const std::size_t most = std::max(upwards, region->around());
@@ -155,6 +155,14 @@ void Core::fill_for_fault(const RegionUse& region, std::size_t page, bool write,
   if (order.span.count == 1 && region->around() > 1) order.span = claim_around(*region, page, taken);
   budget_.give((taken - order.span.count) * region->page_size());
   filler_.fill(region, order, before_waiting);
+}
+
+// A walk has passed pages that were asked for ahead. Not all of them need have been fetched.
+void Core::count_hits(Region& region, std::size_t pages) {
+  Counters& counters = region.counters();
+  const std::uint64_t fetched = counters.pages_by_prefetch.get();
+  const std::uint64_t hits = counters.prefetch_hits.get();
+  counters.prefetch_hits.add(std::min<std::uint64_t>(pages, fetched - std::min(hits, fetched)));
 }
 
 // The aligned block of pages around one that is ours already, as far as it is free; `most` pages.

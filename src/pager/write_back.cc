@@ -132,6 +132,12 @@ void WriteBack::write(std::span<Run> runs, int attempts) {
   }
 }
 
+int WriteBack::make_durable(const Region& region) {
+  const int code = region.store().flush();
+  if (code != 0) errors_.add({region.start(), 0, code, true});
+  return code;
+}
+
 // Many runs of one region in one batch: a store that works in parallel sees them together.
 void WriteBack::write_once(std::span<Run> runs, std::byte* buffer) const {
   while (!runs.empty()) {

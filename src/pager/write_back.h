@@ -39,6 +39,8 @@ class WriteBack {
   // went. What fails for good goes into the log.
   void write(std::span<Run> runs, int attempts);
   [[nodiscard]] int attempts() const noexcept { return attempts_; }
+  // Has the region's store make durable what it was given: 0 or what it said, which goes into the log, too.
+  [[nodiscard]] int make_durable(const Region& region);
 
   // Gives the pages of a run back to everybody, in state `to`, and wakes who waits for them.
   static void release(const Run& run, PageState to);

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -82,11 +83,14 @@ Outcome read_exactly(int fd, std::uint64_t offset, std::byte* into, std::size_t 
   while (done < length) {
     const ssize_t count = read_once(fd, into + done, length - done, offset + done, may_wait);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return {errno, done};
-    if (count == 0) return {ENODATA, done};
+    if (count <= 0) return cut_read(fd, offset, {count < 0 ? errno : ENODATA, done});
     done += static_cast<std::size_t>(count);
   }
   return check_read(fd, offset, into, length);
+}
+
+Outcome cut_read(int fd, std::uint64_t offset, Outcome failed) {
+  return {failed.code, std::min(failed.bytes, check_room(fd, offset, failed.bytes).bytes)};
 }
 
 Outcome check_read(int fd, std::uint64_t offset, const std::byte* bytes, std::size_t length) {

@@ -42,6 +42,8 @@ struct Outcome {
 // Whether bytes that were read are the file's, and not zeroes that truncate(2) put behind its new
 // end meanwhile.
 [[nodiscard]] Outcome check_read(int fd, std::uint64_t offset, const std::byte* bytes, std::size_t length);
+// The same of what a read that failed has brought: bytes that the file does not have any more are not good.
+[[nodiscard]] Outcome cut_read(int fd, std::uint64_t offset, Outcome failed);
 
 // Writes all of it, or says why not. ENODATA: the file has become shorter; it is not made longer.
 [[nodiscard]] Outcome write_exactly(int fd, std::uint64_t offset, const std::byte* from, std::size_t length);

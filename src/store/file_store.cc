@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -50,7 +51,16 @@ class FileStore final : public Store {
     }
   }
 
-  int flush() override { return !writable_ || ::fdatasync(file_.fd.get()) == 0 ? 0 : errno; }
+  // What the kernel could not write back it says once for each descriptor, and then takes the pages for
+  // clean (fsync(2), errors): so the first error stays.
+  int flush() override {
+    if (!writable_) return 0;
+    if (const int lost = lost_.load(); lost != 0) return lost;
+    if (::fdatasync(file_.fd.get()) == 0) return 0;
+    int none = 0;
+    (void)lost_.compare_exchange_strong(none, errno);
+    return lost_.load();
+  }
 
   StoreExtent extent(std::uint64_t offset, std::uint64_t length) const override {
     if (offset >= length_) return {true, length};
@@ -94,6 +104,10 @@ class FileStore final : public Store {
         request.offset < length_ ? std::min<std::uint64_t>(request.length, length_ - request.offset) : 0;
     const auto bytes = static_cast<std::size_t>(in_file);
     std::memset(request.data + bytes, 0, request.length - bytes);
+    if (bytes == 0) {
+      request.answer(0, request.length);
+      return;
+    }
     const FileJob job = job_of(request, bytes, false);
     if (job.can_be_direct()) {
       read_direct(request, job);
@@ -140,6 +154,7 @@ class FileStore final : public Store {
   const std::uint64_t zero_tail_;
   const bool writable_;
   const bool mapped_;
+  std::atomic<int> lost_{0};  // what fdatasync(2) said when it first failed
   // Last: its threads end before the file is closed.
   const std::unique_ptr<FileQueue> queue_;
 };
@@ -178,6 +193,8 @@ StoreResult<std::shared_ptr<Store>> open_file_store(const std::string& path, con
     return std::unexpected(store::part_error(path, options.offset,
                                              "truncated: " + std::to_string(options.length) + " bytes wanted at " +
                                                  std::to_string(options.offset) + ", it has " + std::to_string(left)));
+  if (options.zero_tail > UINT64_MAX - file->size)
+    return std::unexpected(store::part_error(path, 0, "a store of more than 2^64 bytes"));
   FileStoreOptions exact = options;
   exact.length = std::min(options.length, left);
   return std::make_shared<store::FileStore>(path, std::move(*file), exact, store::make_queue(options));

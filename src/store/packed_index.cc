@@ -19,6 +19,10 @@ constexpr unsigned kChecksumBit = 0x80;
 constexpr unsigned kReservedBits = 0x7C;
 // A page needs its whole frame in memory, so larger ones are not worth having.
 constexpr std::uint32_t kMostFrameBytes = std::uint32_t{64} << 20;
+// A table has to be in memory; of frames of 64 KiB this many are 4 TiB.
+constexpr std::uint64_t kMostFrames = std::uint64_t{1} << 26;
+// What zstd makes of bytes that cannot be compressed is larger by a 256th and a head (ZSTD_COMPRESSBOUND).
+constexpr std::uint64_t kFrameHead = 4096;
 
 std::uint32_t get_u32(const std::byte* at) {
   std::uint32_t value = 0;
@@ -60,6 +64,9 @@ StoreResult<Footer> read_footer(Store& file, const std::string& name) {
   Footer footer{.frames = get_u32(bytes.data())};
   footer.checksums = (descriptor & kChecksumBit) != 0;
   footer.entry_bytes = footer.checksums ? 12 : 8;
+  if (footer.frames > kMostFrames)
+    return broken(name, at,
+                  "a table of " + std::to_string(footer.frames) + " frames; the most that is believed is 67108864");
   if (footer.table_bytes() > size)
     return broken(name, at, "its table is damaged: " + std::to_string(footer.frames) + " frames do not fit the file");
   return footer;
@@ -71,6 +78,10 @@ StoreResult<void> append_frame(PackedIndex& index, PackedFrame frame, const std:
   if (frame.packed == 0 || frame.size == 0) return broken(name, place, "its table is damaged: a frame without bytes");
   if (frame.size > kMostFrameBytes)
     return broken(name, place, "frames of " + std::to_string(frame.size) + " bytes; at most 64 MiB can be read here");
+  if (frame.packed > std::uint64_t{frame.size} + frame.size / 128 + kFrameHead)
+    return broken(
+        name, place,
+        "its table is damaged: " + std::to_string(frame.packed) + " bytes are to become " + std::to_string(frame.size));
   index.frames.push_back(frame);
   index.size += frame.size;
   return {};
@@ -87,10 +98,13 @@ StoreResult<PackedIndex> read_index(Store& file, const std::string& name) {
   const auto footer = read_footer(file, name);
   if (!footer) return std::unexpected(footer.error());
   const std::uint64_t table_at = file.size() - footer->table_bytes();
+  // Before memory is taken for it: a damaged count shall not cost gigabytes.
+  std::array<std::byte, kHeaderBytes> head{};
+  if (const int code = read_store(file, table_at, head); code != 0) return unreadable(name, table_at, code);
+  if (get_u32(head.data()) != kSkippable || get_u32(head.data() + 4) != footer->table_bytes() - kHeaderBytes)
+    return broken(name, table_at, "its table of frames is damaged: its head is not where the count says");
   std::vector<std::byte> table(static_cast<std::size_t>(footer->table_bytes()));
   if (const int code = read_store(file, table_at, table); code != 0) return unreadable(name, table_at, code);
-  if (get_u32(table.data()) != kSkippable || get_u32(table.data() + 4) != table.size() - kHeaderBytes)
-    return broken(name, table_at, "its table of frames is damaged: its head is not where the count says");
   PackedIndex index{.frames = {}, .size = 0, .checksums = footer->checksums};
   index.frames.reserve(static_cast<std::size_t>(footer->frames));
   std::uint64_t offset = 0;

@@ -110,7 +110,7 @@ int wait_for(Store& store, StoreRequest request, bool write, std::size_t* good) 
   request.done = [](StoreRequest& done) {
     const std::unique_ptr<std::shared_ptr<State>> owned(static_cast<std::shared_ptr<State>*>(done.context));
     State& to = **owned;
-    to.code = done.code;
+    to.code = done.code == 0 && done.bytes < done.length ? EIO : done.code;
     to.bytes = done.bytes;
     to.answered.store(true, std::memory_order_release);
     to.answered.notify_all();

@@ -5,6 +5,7 @@
 #include <liburing.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <thread>
@@ -37,6 +38,7 @@ class RingQueue final : public FileQueue {
   ~RingQueue() override {
     if (!valid_) return;
     // Its completion has no flight: that ends the thread.
+    ending_ = true;
     if (thread_.running()) push(nullptr);
     thread_.join();
     ::io_uring_queue_exit(&ring_);
@@ -56,11 +58,16 @@ class RingQueue final : public FileQueue {
   const char* name() const override { return "io_uring"; }
 
  private:
-  // nullptr: the end.
   void push(Flight* flight) {
+    if (!try_push(flight)) do_here(flight);
+  }
+
+  // nullptr: the end. False: the kernel does not take it.
+  [[nodiscard]] bool try_push(Flight* flight) {
     const base::MutexLock lock(mutex_);
     io_uring_sqe* sqe = nullptr;
-    while ((sqe = ::io_uring_get_sqe(&ring_)) == nullptr) enter();
+    while ((sqe = ::io_uring_get_sqe(&ring_)) == nullptr)
+      if (!enter()) return flight == nullptr;
     if (flight == nullptr) {
       ::io_uring_prep_nop(sqe);
     } else {
@@ -74,26 +81,51 @@ class RingQueue final : public FileQueue {
       }
     }
     ::io_uring_sqe_set_data(sqe, flight);
-    enter();
+    if (enter() || flight == nullptr) return true;
+    // Nobody has seen it yet. If the kernel ever takes it, it is nothing.
+    ::io_uring_prep_nop(sqe);
+    ::io_uring_sqe_set_data(sqe, &refused_);
+    return false;
   }
 
-  // The kernel is asked again while it has no memory for the request or too many completions wait.
-  void enter() USERFAULT_REQUIRES(mutex_) {
+  // The kernel is asked again while it has no memory for the request or too many completions wait. False:
+  // it refuses, a sandbox that was made after the ring for one.
+  [[nodiscard]] bool enter() USERFAULT_REQUIRES(mutex_) {
     for (;;) {
       const int code = ::io_uring_submit(&ring_);
-      if (code >= 0 || (code != -EINTR && code != -EAGAIN && code != -EBUSY)) return;
+      if (code >= 0) return true;
+      if (code != -EINTR && code != -EAGAIN && code != -EBUSY) return false;
       std::this_thread::yield();
     }
+  }
+
+  // A request that the kernel does not take is done here, from where it is.
+  void do_here(Flight* flight) {
+    const std::unique_ptr<Flight> owned(flight);
+    FileJob rest = flight->job;
+    rest.offset += flight->done;
+    rest.data += flight->done;
+    rest.length -= flight->done;
+    Outcome outcome = do_job(rest);
+    outcome.bytes += flight->done;
+    FileJob& job = flight->job;
+    if (outcome.code == 0 && !job.write) outcome = check_read(job.fd, job.offset, job.data, job.length);
+    job.finish(job, outcome);
   }
 
   void reap() {
     for (;;) {
       io_uring_cqe* cqe = nullptr;
-      if (::io_uring_wait_cqe(&ring_, &cqe) < 0) continue;
+      if (const int code = ::io_uring_wait_cqe(&ring_, &cqe); code < 0) {
+        if (code != -EINTR && ending_) return;  // all requests were answered, and it refuses to wait
+        std::this_thread::yield();
+        continue;
+      }
       auto* const flight = static_cast<Flight*>(::io_uring_cqe_get_data(cqe));
       const int result = cqe->res;
       ::io_uring_cqe_seen(&ring_, cqe);
       if (flight == nullptr) return;
+      if (flight == &refused_) continue;
       {
         // Nothing is guarded here: it shows who pushed the flight's contents to this thread.
         const base::MutexLock lock(mutex_);
@@ -126,11 +158,14 @@ class RingQueue final : public FileQueue {
     const std::unique_ptr<Flight> owned(flight);
     FileJob& job = flight->job;
     if (outcome.code == 0 && !job.write) outcome = check_read(job.fd, job.offset, job.data, job.length);
+    if (outcome.code != 0 && !job.write) outcome = cut_read(job.fd, job.offset, outcome);
     job.finish(job, outcome);
   }
 
   io_uring ring_{};
   bool valid_ = false;
+  std::atomic<bool> ending_{false};
+  Flight refused_;  // stands for a request that was taken back
   base::Mutex mutex_;
   base::Thread thread_;
 };

@@ -152,6 +152,7 @@ class Run {
                             : error.code == EBADMSG
                                 ? "the packed image is damaged there (userfault unpack --check tells where)"
                                 : std::strerror(error.code);
+    if (error.write) return fmt::format("the page at offset {} could not be written: {}", offset, why);
     return fmt::format("the page at offset {} could not be read: {}; it is poisoned (reading it is SIGBUS)", offset,
                        why);
   }
