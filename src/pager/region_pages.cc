@@ -71,7 +71,8 @@ int Region::show(std::size_t page, bool protect) const {
 
 // Copied first and looked for holes afterwards: the owner of a page is the only one to fill it, so
 // what is no hole then was none while it was copied. Reading a hole makes no page. Huge pages know
-// no holes: what was removed from them reads as zeroes here.
+// no holes: what was removed from them reads as zeroes here. Page by page, because SEEK_HOLE walks to the
+// end of the object where there is none: 190 us for one page of 64 MiB.
 int Region::snapshot(PageSpan span, std::byte* into, std::vector<Part>& real) const {
   const auto start = static_cast<off_t>(offset_of(span.first));
   const std::size_t length = stored_bytes(span);
@@ -86,13 +87,16 @@ int Region::snapshot(PageSpan span, std::byte* into, std::vector<Part>& real) co
     return 0;
   }
   const off_t end = start + static_cast<off_t>(length);
+  std::size_t joins = 0;  // where the last part ends
   for (off_t at = start; at < end;) {
     const off_t data = ::lseek(object_.get(), at, SEEK_DATA);
-    if (data < 0 || data >= end) break;
-    const off_t hole = std::min(::lseek(object_.get(), data, SEEK_HOLE), end);
-    if (hole <= data) return EIO;
-    real.push_back({static_cast<std::size_t>(data - start), static_cast<std::size_t>(hole - data)});
-    at = hole;
+    if (data < 0 || data >= end) return data < 0 && base::last_error() != ENXIO ? base::last_error() : 0;
+    const auto offset = static_cast<std::size_t>(data - start);
+    at = std::min(data + static_cast<off_t>(hardware_page_), end);
+    const auto bytes = static_cast<std::size_t>(at - data);
+    if (offset != joins || joins == 0) real.push_back({offset, 0});
+    real.back().length += bytes;
+    joins = offset + bytes;
   }
   return 0;
 }
