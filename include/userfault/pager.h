@@ -54,6 +54,14 @@ enum class Eviction : std::uint8_t {
   kRandom,  // any
 };
 
+// How a page is found to have been written. bench/write_tracking_bench.cc compares them.
+enum class WriteTracking : std::uint8_t {
+  kFaults,  // its first write is a fault: what is dirty is known at once
+  kScan,    // the kernel takes note (UFFD_FEATURE_WP_ASYNC with PAGEMAP_SCAN, Linux 6.7; the user engine): a
+            // write costs nothing, and what is dirty is found out when pages are evicted or flushed, and
+            // counts in Statistics and for write_back_at from then on. kFaults where it is not to be had
+};
+
 struct PagerOptions {
   EngineKind engine = EngineKind::kAutomatic;
   unsigned workers = 1;                         // threads that answer faults, at least 1
@@ -65,6 +73,7 @@ struct PagerOptions {
   // each mapping, which is what one instruction may need at once. The pager's buffers come on top.
   std::uint64_t budget = 0;
   Eviction eviction = Eviction::kClock;
+  WriteTracking write_tracking = WriteTracking::kFaults;
   unsigned evictors = 1;  // threads that make room and write back ahead of need; at least 1 is started
   // From so many bytes on that are written and not yet in their store they are written back in the
   // background, until half are left. 0: a quarter of the budget, and never where there is none.
@@ -192,6 +201,7 @@ class USERFAULT_EXPORT Pager {
   [[nodiscard]] Result<Mapping> map(std::shared_ptr<Store> store, const MapOptions& options = {}) const;
 
   [[nodiscard]] EngineKind engine() const noexcept;
+  [[nodiscard]] WriteTracking write_tracking() const noexcept;  // the one that is used
   [[nodiscard]] Statistics statistics() const;
   // The pages that were poisoned or could not be written, the first 1024 of them, each once.
   [[nodiscard]] std::vector<PageError> errors() const;

@@ -28,6 +28,7 @@ std::unexpected<Error> open_error(int code) {
 
 Core::Core(const PagerOptions& options, Descriptor descriptor)
     : descriptor_(std::move(descriptor)),
+      scans_(descriptor_.features().has(feature::kWpAsync)),
       workers_count_(std::max(1u, options.workers)),
       prefetchers_count_(options.prefetchers),
       evictors_count_(evictors_for(options)),
@@ -43,11 +44,13 @@ Core::Core(const PagerOptions& options, Descriptor descriptor)
 
 // A blocking descriptor: one system call a fault, where poll(2) would add a second.
 Result<std::shared_ptr<Core>> Core::create(const PagerOptions& options) {
-  auto descriptor = Descriptor::open({.engine = options.engine,
-                                      .wanted = feature::kPoison | feature::kMissingHugetlbfs | feature::kMissingShmem |
-                                                feature::kMinorHugetlbfs | feature::kMinorShmem |
-                                                feature::kPagefaultFlagWp | feature::kWpHugetlbfsShmem,
-                                      .nonblocking = false});
+  const bool scan = options.write_tracking == WriteTracking::kScan;
+  auto descriptor =
+      Descriptor::open({.engine = options.engine,
+                        .wanted = (scan ? feature::kWpAsync : Features{}) | feature::kPoison |
+                                  feature::kMissingHugetlbfs | feature::kMissingShmem | feature::kMinorHugetlbfs |
+                                  feature::kMinorShmem | feature::kPagefaultFlagWp | feature::kWpHugetlbfsShmem,
+                        .nonblocking = false});
   if (!descriptor) return std::unexpected(descriptor.error());
   std::shared_ptr<Core> core(new Core(options, std::move(*descriptor)));
   if (!core->filler_.valid() || !core->write_back_.valid() || !core->doorbell_.valid()) return open_error(ENOMEM);
@@ -91,7 +94,8 @@ Core::~Core() {
 }
 
 Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const MapOptions& options) {
-  RegionLimits limits{.window = kFillBytes, .ahead = kAheadBytes, .leap = kMapBytes, .managed = budget_.limited()};
+  RegionLimits limits{
+      .window = kFillBytes, .ahead = kAheadBytes, .leap = kMapBytes, .managed = budget_.limited(), .scans = scans_};
   if (budget_.limited()) {
     limits.window = static_cast<std::size_t>(std::min<std::uint64_t>(limits.window, budget_.limit() / 8));
     limits.ahead = static_cast<std::size_t>(std::min<std::uint64_t>(limits.ahead, budget_.limit() / 8));

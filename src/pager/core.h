@@ -46,6 +46,9 @@ class Core {
   [[nodiscard]] Result<void> unpin(Region& region, PageSpan span);
 
   [[nodiscard]] EngineKind engine() const noexcept { return descriptor_.engine(); }
+  [[nodiscard]] WriteTracking write_tracking() const noexcept {
+    return scans_ ? WriteTracking::kScan : WriteTracking::kFaults;
+  }
   [[nodiscard]] Statistics statistics();
   [[nodiscard]] std::vector<PageError> errors() const { return errors_.all(); }
 
@@ -114,6 +117,7 @@ class Core {
   void let_faults_go_first();
 
   const Descriptor descriptor_;
+  const bool scans_;
   const unsigned workers_count_;
   const unsigned prefetchers_count_;
   const unsigned evictors_count_;

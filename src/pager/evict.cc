@@ -2,6 +2,7 @@
 #include "pager/evict.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace userfault::pager {
 namespace {
@@ -108,6 +109,16 @@ void Evictor::hide(Picked& picked) {
 }
 
 void Evictor::hide_run(Run& run) {
+  if (run.region->scans()) {
+    const std::vector<Run> parts = hide_and_look(run, budget_);
+    for (const Run& part : parts) {
+      WriteBack::release(part, part.was);
+      put_back(Queue::kHidden, *part.region, part.span);
+    }
+    if (parts.empty()) keep(run, run.was);
+    run.span = {};
+    return;
+  }
   const bool hidden = run.region->hide(run.span);
   const PageState idle = run.was == PageState::kDirty ? PageState::kIdleDirty : PageState::kIdle;
   WriteBack::release(run, hidden ? idle : run.was);
@@ -154,16 +165,20 @@ void Evictor::claim(Picked& picked, std::vector<Run>& runs) {
 }
 
 std::uint64_t Evictor::evict(std::span<Run> runs, const std::function<void()>& before_waiting) {
-  const auto dirty = [](const Run& run) { return is_dirty(run.was); };
-  if (before_waiting && std::ranges::any_of(runs, dirty)) before_waiting();
   std::vector<Run> ready;
   for (Run& run : runs) {
-    if (run.was == PageState::kDirty && !run.region->protect(run.span)) {
+    if (run.region->scans() && !is_idle(run.was)) {
+      std::vector<Run> parts = hide_and_look(run, budget_);
+      if (parts.empty()) keep(run, run.was);
+      std::ranges::move(parts, std::back_inserter(ready));
+    } else if (run.was == PageState::kDirty && !run.region->protect(run.span)) {
       keep(run, run.was);
     } else {
       ready.push_back(std::move(run));
     }
   }
+  const auto dirty = [](const Run& run) { return is_dirty(run.was); };
+  if (before_waiting && std::ranges::any_of(ready, dirty)) before_waiting();
   write_back_.write(ready, 1);
   std::uint64_t freed = 0;
   for (Run& run : ready) freed += drop(run);

@@ -2,6 +2,7 @@
 #include "pager/flush.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "pager/fill.h"
 
@@ -22,12 +23,18 @@ Error store_error(PageRange range, int code) {
 Result<void> Flusher::flush(const RegionUse& region) const {
   PageStates& states = region->states();
   Batch batch;
+  if (region->scans()) discover(region, {0, region->pages()});
   for (std::size_t page = 0; page < region->pages(); ++page) {
     PageState state = states.get(page);
     while (is_owned(state) || is_dirty(state)) {
       if (is_owned(state)) {
         write(batch, write_back_.attempts());
         state = states.wait_while_owned(page);
+        // Its owner may have left it as it was, and that was looked at while he had it.
+        if (region->scans() && state == PageState::kResident) {
+          discover(region, {page, 1});
+          state = states.get(page);
+        }
       } else if (take(region, page, state, batch)) {
         break;
       } else {
@@ -41,6 +48,30 @@ Result<void> Flusher::flush(const RegionUse& region) const {
   if (const int code = write_back_.make_durable(*region); code != 0)
     return std::unexpected(store_error(region->range(), code));
   return {};
+}
+
+// What was written without anybody noticing becomes dirty.
+void Flusher::discover(const RegionUse& region, PageSpan span) const {
+  const std::vector<bool> written = region->find_written(span);
+  for (std::size_t i = 0; i < span.count; ++i) {
+    const std::size_t page = span.first + i;
+    if (!written[i] || !region->states().claim(page, PageState::kResident)) continue;
+    region->counters().dirty_bytes.add(region->page_size());
+    budget_.add_dirty(region->page_size());
+    if (region->states().finish(page, PageState::kDirty)) region->wake({page, 1});
+  }
+}
+
+// Makes a run ready to be copied. False: it cannot be.
+bool Flusher::hold_writers_off(Run& run, std::vector<Run>& ready) const {
+  if (run.was == PageState::kDirty && run.region->scans()) {
+    std::vector<Run> parts = hide_and_look(run, budget_);
+    std::ranges::move(parts, std::back_inserter(ready));
+    return !parts.empty();
+  }
+  if (run.was == PageState::kDirty && !run.region->protect(run.span)) return false;
+  ready.push_back(std::move(run));
+  return true;
 }
 
 std::uint64_t Flusher::write_some(const RegionUse& region) const {
@@ -77,12 +108,9 @@ bool Flusher::take(const RegionUse& region, std::size_t page, PageState state, B
 void Flusher::write(Batch& batch, int attempts) const {
   std::vector<Run> ready;
   for (Run& run : batch.runs) {
-    if (run.was == PageState::kIdleDirty || run.region->protect(run.span)) {
-      ready.push_back(std::move(run));
-    } else {
-      run.code = EAGAIN;
-      settle(run, batch);
-    }
+    if (hold_writers_off(run, ready)) continue;
+    run.code = EAGAIN;
+    settle(run, batch);
   }
   write_back_.write(ready, attempts);
   for (const Run& run : ready) settle(run, batch);

@@ -108,6 +108,7 @@ Result<Mapping> Pager::map(std::shared_ptr<Store> store, const MapOptions& optio
 }
 
 EngineKind Pager::engine() const noexcept { return core_->engine(); }
+WriteTracking Pager::write_tracking() const noexcept { return core_->write_tracking(); }
 Statistics Pager::statistics() const { return core_->statistics(); }
 std::vector<PageError> Pager::errors() const { return core_->errors(); }
 

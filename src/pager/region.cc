@@ -92,6 +92,7 @@ Region::Region(const Descriptor& descriptor, std::shared_ptr<Store> store, const
       detect_streams_(options.detect_streams),
       writable_(options.writable),
       maps_(!options.writable && !options.huge && store_->file(0, 1).fd >= 0),
+      scans_(options.writable && limits.scans),
       object_(std::move(object)),
       states_(range.length / page_size),
       streams_({.window = std::max<std::size_t>(1, limits.window / page_size),

@@ -38,6 +38,7 @@ struct RegionLimits {
   std::size_t ahead;   // bytes that are fetched ahead at once, at most
   std::size_t leap;    // bytes that are mapped at once, at most, where the store's file is
   bool managed;
+  bool scans;  // what was written is found by looking: WriteTracking::kScan
 };
 
 // After a store refused a write it is left in peace for a moment, except by flush(). Any thread.
@@ -120,6 +121,11 @@ class Region {
   // Managed regions only; the caller owns the pages.
   [[nodiscard]] bool managed() const noexcept { return object_.valid(); }
   [[nodiscard]] bool writable() const noexcept { return writable_; }
+  // Nobody tells when a page is written, and nothing holds a writer off but hide().
+  [[nodiscard]] bool scans() const noexcept { return scans_; }
+  // For each page of the span, whether it may have been written since it was filled or shown protected.
+  // What is not hidden may be written at once after that.
+  [[nodiscard]] std::vector<bool> find_written(PageSpan span) const;
   // Copies what the pages hold, as far as the store has bytes, and says which parts of it are real:
   // what the program has removed (MADV_REMOVE) is not. The pages are idle or protected. 0 or a
   // positive errno.
@@ -184,6 +190,7 @@ class Region {
   const bool detect_streams_;
   const bool writable_;
   const bool maps_;
+  const bool scans_;
   bool can_zero_ = true;
   base::Fd object_;
   PageStates states_;

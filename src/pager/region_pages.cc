@@ -5,13 +5,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <span>
 
 #include "base/last_error.h"
 #include "base/page_size.h"
 #include "pager/poison.h"
 #include "pager/region.h"
 #include "userfault/memory.h"
+#include "userfault/userfault.h"
 
 namespace userfault::pager {
 
@@ -48,6 +51,41 @@ bool Region::protect(PageSpan span) const {
   return piecewise(range_of(span),
                    [&](PageRange part, std::size_t) { return descriptor_.write_protect_fully(part, retry()); })
       .has_value();
+}
+
+// A page that was dropped from the page table counts as written, unless a marker of its protection is left
+// there (docs/spec/real-kernel.md, row 58). Where the kernel does not tell, all may have been.
+std::vector<bool> Region::find_written(PageSpan span) const {
+  std::vector<bool> written(span.count, false);
+  const PageRange range = range_of(span);
+  struct Found {
+    std::uint64_t start;
+    std::uint64_t end;
+    std::uint64_t categories;
+  };
+  std::array<Found, 256> found;
+  for (std::uint64_t at = range.start; at < range.end();) {
+    userfault_scan scan{.size = sizeof scan,
+                        .flags = 0,
+                        .start = at,
+                        .end = range.end(),
+                        .walk_end = 0,
+                        .vec = PageRange::of(found.data(), sizeof found).start,
+                        .vec_len = found.size(),
+                        .max_pages = 0,
+                        .category_inverted = 0,
+                        .category_mask = USERFAULT_PAGE_IS_WRITTEN,
+                        .category_anyof_mask = 0,
+                        .return_mask = USERFAULT_PAGE_IS_WRITTEN};
+    const long count = ::userfault_pagemap_scan(&scan);
+    if (count < 0 || scan.walk_end <= at) return std::vector<bool>(span.count, true);
+    for (const Found& one : std::span(found).first(static_cast<std::size_t>(count)))
+      for (std::uint64_t page = (one.start - range.start) / page_size_; range.start + page * page_size_ < one.end;
+           ++page)
+        written[page] = true;
+    at = scan.walk_end;
+  }
+  return written;
 }
 
 // What cannot be had here is memory that is no longer ours, or a process that ends.

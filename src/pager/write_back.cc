@@ -89,6 +89,25 @@ class Batch {
 
 }  // namespace
 
+// After the hiding: what was written until then shows, and nothing is written any more.
+std::vector<Run> hide_and_look(const Run& run, Budget& budget) {
+  Region& region = *run.region;
+  std::vector<Run> parts;
+  if (!region.hide(run.span)) return parts;
+  const std::vector<bool> written =
+      run.was == PageState::kDirty ? std::vector<bool>(run.span.count, true) : region.find_written(run.span);
+  for (std::size_t i = 0; i < run.span.count; ++i) {
+    const PageState now = written[i] ? PageState::kIdleDirty : PageState::kIdle;
+    if (parts.empty() || parts.back().was != now)
+      parts.push_back({.region = run.region.share(), .span = {run.span.first + i, 0}, .was = now});
+    ++parts.back().span.count;
+    if (!written[i] || run.was == PageState::kDirty) continue;
+    region.counters().dirty_bytes.add(region.page_size());
+    budget.add_dirty(region.page_size());
+  }
+  return parts;
+}
+
 WriteBack::WriteBack(const PagerOptions& options, ErrorLog& errors, unsigned buffers)
     : attempts_(std::max(1, options.store_attempts)),
       pause_(options.store_pause),

@@ -13,6 +13,7 @@
 
 #include "base/mapping.h"
 #include "base/mutex.h"
+#include "pager/budget.h"
 #include "pager/error_log.h"
 #include "pager/region.h"
 
@@ -28,6 +29,11 @@ struct Run {
   PageState was = PageState::kAbsent;  // before it was claimed; all of its pages
   int code = 0;                        // out: 0 or what the store said
 };
+
+// Of a region that scans: hides a run of mapped pages, which holds every writer off, and finds out which
+// of them were written. The run in parts, idle and dirty or not; none when it could not be hidden, and all
+// is as it was.
+[[nodiscard]] std::vector<Run> hide_and_look(const Run& run, Budget& budget);
 
 class WriteBack {
  public:

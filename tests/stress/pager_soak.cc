@@ -60,6 +60,7 @@ Shape random_shape(Random& random, EngineKind engine) {
                  .store_pause = std::chrono::microseconds(10),
                  .budget = budgets[random.below(5)],
                  .eviction = static_cast<Eviction>(random.below(3)),
+                 .write_tracking = random.chance(50) ? WriteTracking::kFaults : WriteTracking::kScan,
                  .evictors = static_cast<unsigned>(1 + random.below(2)),
                  .write_back_at = random.chance(50) ? 8 * kPage : 0,
                  .memory_wait = std::chrono::milliseconds(0),

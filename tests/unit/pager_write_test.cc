@@ -7,6 +7,7 @@
 #include <cstring>
 #include <random>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "support/pager_fixture.h"
@@ -19,7 +20,27 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
-class PagerWrite : public PagerOnEngine {};
+// Every test with either way of finding out what was written.
+class PagerWrite : public testing::TestWithParam<std::tuple<EngineKind, WriteTracking>> {
+ protected:
+  void SetUp() override {
+    const auto [engine, tracking] = GetParam();
+    const auto pager = Pager::create({.engine = engine, .write_tracking = tracking});
+    if (!pager) GTEST_SKIP() << name_of(engine) << " engine not available: " << pager.error().message();
+    if (pager->write_tracking() != tracking) GTEST_SKIP() << "this kernel cannot track writes by scanning";
+  }
+  [[nodiscard]] static Pager make(PagerOptions options = {}) {
+    std::tie(options.engine, options.write_tracking) = GetParam();
+    auto pager = Pager::create(options);
+    EXPECT_TRUE(pager) << pager.error().message();
+    return std::move(*pager);
+  }
+  [[nodiscard]] static Mapping map(const Pager& pager, std::shared_ptr<Store> store, const MapOptions& options = {}) {
+    auto mapping = pager.map(std::move(store), options);
+    EXPECT_TRUE(mapping) << mapping.error().message();
+    return std::move(*mapping);
+  }
+};
 
 std::shared_ptr<WritableStore> store_of(std::size_t pages, unsigned seed) {
   return std::make_shared<WritableStore>(random_bytes(pages * kPage, seed));
@@ -47,6 +68,26 @@ TEST_P(PagerWrite, FlushBringsItToTheStore) {
   EXPECT_EQ(store->bytes(), expected);
   ASSERT_TRUE(mapping.flush());
   EXPECT_EQ(mapping.statistics().bytes_written, 3 * kPage + 77) << "a clean page was written";
+}
+
+// Pages that are in memory and clean are written without anybody being told.
+TEST_P(PagerWrite, WhatIsWrittenToAPageThatWasOnlyReadIsFound) {
+  auto store = store_of(256, 12);
+  auto expected = store->bytes();
+  const Pager pager = make();
+  const Mapping mapping = map(pager, store, {.writable = true});
+  ASSERT_EQ(std::memcmp(mapping.data(), expected.data(), expected.size()), 0);
+  mapping.wait_for_prefetch();
+  for (std::size_t page = 0; page < 256; page += 3)
+    mapping.data()[page * kPage + page] = expected[page * kPage + page] = std::byte{0};
+  const bool scan = pager.write_tracking() == WriteTracking::kScan;
+  EXPECT_EQ(mapping.statistics().write_faults, scan ? 0u : 86u);
+  ASSERT_TRUE(mapping.flush());
+  EXPECT_EQ(store->bytes(), expected);
+  EXPECT_EQ(mapping.statistics().bytes_written, 86 * kPage);
+  EXPECT_EQ(mapping.statistics().dirty_bytes, 0u);
+  ASSERT_TRUE(mapping.flush());
+  EXPECT_EQ(mapping.statistics().bytes_written, 86 * kPage) << "a clean page was written";
 }
 
 TEST_P(PagerWrite, EvictionBringsItToTheStoreAndBack) {
@@ -296,7 +337,15 @@ TEST_P(PagerWrite, HugePages) {
   EXPECT_EQ(store->bytes(), expected);
 }
 
-USERFAULT_ON_BOTH_ENGINES(PagerWrite);
+std::string name_of_way(const testing::TestParamInfo<PagerWrite::ParamType>& way) {
+  const bool scan = std::get<1>(way.param) == WriteTracking::kScan;
+  return std::string(name_of(std::get<0>(way.param))) + (scan ? "_scan" : "_faults");
+}
+
+INSTANTIATE_TEST_SUITE_P(Pager, PagerWrite,
+                         testing::Combine(testing::Values(EngineKind::kKernel, EngineKind::kUser),
+                                          testing::Values(WriteTracking::kFaults, WriteTracking::kScan)),
+                         name_of_way);
 
 }  // namespace
 }  // namespace userfault::test
