@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Handlers of the program's on top of a fault that waits: what they leave behind, the stack they run
+// on, and the processes they make.
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <atomic>
+#include <thread>
+
+#include "bounded.h"
+#include "support/sanitizers.h"
+#include "user_support.h"
+
+namespace userfault::test {
+namespace {
+
+class UserLeaving : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kThreadSanitizer) GTEST_SKIP() << kSignalsAreHeldBack;
+  }
+};
+
+void handle(int signal, void (*handler)(int), int flags = 0) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(signal, &action, nullptr);
+}
+
+// ---- a wait whose page is filled on top of it and which is never returned to ----
+
+constexpr std::size_t kLeft = 66000;  // more than there are places for threads that wait
+sigjmp_buf way_out;
+const Served* region = nullptr;
+std::atomic<std::size_t> touched{0};
+// How far below the access a handler runs that interrupted nothing but the access, or nothing yet.
+volatile std::uintptr_t access_frame = 0;
+volatile std::uintptr_t direct_distance = 0;
+std::atomic<std::size_t> left{0};
+
+std::uintptr_t distance_of_handler() {
+  return access_frame - reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+}
+
+void measure(int) { direct_distance = distance_of_handler(); }
+
+// Below two frames of signals, not one, it runs on top of the wait.
+void fill_and_leave(int) {
+  if (distance_of_handler() < direct_distance + direct_distance / 2) return;
+  userfault_ioctl_zeropage(region->fd, region->page(touched.load()), kPage, 0, nullptr);
+  left.fetch_add(1);
+  siglongjmp(way_out, 1);
+}
+
+[[gnu::noinline]] void touch_pages_and_be_left() {
+  access_frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  handle(SIGUSR2, measure);
+  ::raise(SIGUSR2);
+  for (; touched.load() < kLeft; ++touched)
+    if (sigsetjmp(way_out, 1) == 0) static_cast<void>(*static_cast<volatile char*>(region->page(touched.load())));
+}
+
+void leave_more_waits_than_there_are_places(const Complaint& complaint) {
+  const Served served(kLeft + 1);
+  region = &served;
+  handle(SIGUSR1, fill_and_leave);
+  std::thread toucher(touch_pages_and_be_left);
+  while (touched.load() < kLeft) {
+    userfault_msg message{};
+    if (userfault_read(served.fd, &message, sizeof message) == sizeof message)
+      ::pthread_kill(toucher.native_handle(), SIGUSR1);
+  }
+  toucher.join();
+  complaint.unless(left.load() == kLeft, "some waits were not left");
+  std::thread another([&] { complaint.unless(served.content(kLeft) == Content::kPattern, "wrong content"); });
+  complaint.unless(wait_readable(served.fd, 5000), "the next fault is not reported");
+  complaint.unless(served.copy(kLeft) == 0, "COPY");
+  another.join();
+}
+
+TEST_F(UserLeaving, WaitsThatAreOverAndNeverReturnedToCostNothing) {
+  EXPECT_EQ(ending_of(leave_more_waits_than_there_are_places), "");
+}
+
+// ---- the stack ----
+
+// An alternate stack of 16 KiB with an inaccessible page below, so that running over is seen.
+class SmallStack {
+ public:
+  SmallStack() {
+    void* at = ::mmap(nullptr, kPage + kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memory_ = static_cast<char*>(at);
+    ::mprotect(memory_, kPage, PROT_NONE);
+    const stack_t stack{.ss_sp = memory_ + kPage, .ss_flags = 0, .ss_size = kSize};
+    ::sigaltstack(&stack, &before_);
+  }
+  ~SmallStack() {
+    ::sigaltstack(&before_, nullptr);
+    ::munmap(memory_, kPage + kSize);
+  }
+  SmallStack(const SmallStack&) = delete;
+  SmallStack& operator=(const SmallStack&) = delete;
+
+ private:
+  static constexpr std::size_t kSize = 16384;
+  char* memory_ = nullptr;
+  stack_t before_{};
+};
+
+std::atomic<int> ran{0};
+
+template <std::size_t bytes>
+void use_stack(int) {
+  volatile char local[bytes];
+  for (std::size_t i = 0; i < bytes; i += 64) local[i] = static_cast<char>(i);
+  ran = ran + 1 + (local[0] & 0);
+}
+
+// The handler comes while the fault waits, natively to the thread's own stack.
+void interrupt_a_wait_on_a_small_stack(const Complaint& complaint, void (*handler)(int)) {
+  const Served served(1);
+  handle(SIGUSR1, handler);
+  std::atomic<pid_t> tid{0};
+  std::thread toucher([&] {
+    const SmallStack stack;
+    tid = thread_number();
+    complaint.unless(served.content(0) == Content::kPattern, "wrong content");
+  });
+  for (int i = 0; i < 3; ++i) {
+    complaint.unless(comes_to_sleep(tid), "the fault does not wait");
+    ::pthread_kill(toucher.native_handle(), SIGUSR1);
+    complaint.unless(comes_true([&] { return ran.load() == i + 1; }), "the handler does not run");
+  }
+  complaint.unless(wait_readable(served.fd), "the fault is not reported again");
+  complaint.unless(served.copy(0) == 0, "COPY");
+  toucher.join();
+}
+
+TEST_F(UserLeaving, HandlerWithoutOnStackOnASmallAlternateStack) {
+  if (kAddressSanitizer) GTEST_SKIP() << "AddressSanitizer makes the handler's frame larger than the stack";
+  EXPECT_EQ(ending_of([](const Complaint& complaint) { interrupt_a_wait_on_a_small_stack(complaint, use_stack<512>); }),
+            "");
+}
+
+TEST_F(UserLeaving, HandlerWithoutOnStackThatNeedsMoreThanTheAlternateStack) {
+  EXPECT_EQ(
+      ending_of([](const Complaint& complaint) { interrupt_a_wait_on_a_small_stack(complaint, use_stack<65536>); }),
+      "");
+}
+
+// ---- processes ----
+
+constexpr unsigned kChildGuard = 10;
+std::atomic<int> child_status{-1};
+const Served* inherited = nullptr;
+
+// In the child nothing is registered: what was there is there, what was missing reads as zeroes, and
+// memory of its own is as ever. 0 when all that is so.
+int look_around_in_the_child() {
+  ::alarm(kChildGuard);
+  volatile char own[kPage] = {};
+  own[5] = 5;
+  if (own[5] != 5) return 1;
+  if (inherited->content(0) != Content::kPattern) return 2;
+  if (inherited->content(1) != Content::kZero) return 3;
+  *inherited->page(2) = 1;
+  return *inherited->page(2) == 1 ? 0 : 4;
+}
+
+void fork_and_wait() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(look_around_in_the_child());
+  child_status = status_of(child);
+}
+
+// Page 0 is there; two threads wait for the pages 1 and 3, which are filled when `make_child` is through.
+template <typename MakeChild>
+void fork_while_faults_wait(const Complaint& complaint, MakeChild make_child) {
+  const Served served(4);
+  inherited = &served;
+  complaint.unless(served.copy(0) == 0, "COPY");
+  std::atomic<pid_t> tids[2] = {};
+  std::thread touchers[2];
+  for (std::size_t i = 0; i < 2; ++i)
+    touchers[i] = std::thread([&, i] {
+      tids[i] = thread_number();
+      complaint.unless(served.content(1 + 2 * i) == Content::kPattern, "wrong content in the parent");
+    });
+  for (const auto& tid : tids) complaint.unless(comes_to_sleep(tid), "the fault does not wait");
+  make_child(touchers[0].native_handle());
+  complaint.unless(comes_true([] { return child_status.load() != -1; }, 2 * kPatience), "the child does not end");
+  complaint.unless(child_status == 0, "the child's status is not 0");
+  complaint.unless(wait_readable(served.fd), "the parent's faults are not reported");
+  for (std::size_t i = 0; i < 2; ++i) {
+    complaint.unless(served.copy(1 + 2 * i) == 0, "COPY");
+    touchers[i].join();
+  }
+}
+
+TEST_F(UserLeaving, ForkFromAnotherThreadWhileFaultsWait) {
+  EXPECT_EQ(ending_of([](const Complaint& complaint) {
+              fork_while_faults_wait(complaint, [](pthread_t) { std::thread(fork_and_wait).join(); });
+            }),
+            "");
+}
+
+TEST_F(UserLeaving, ForkFromAHandlerOnTopOfAFaultThatWaits) {
+  handle(SIGUSR1, [](int) { fork_and_wait(); });
+  EXPECT_EQ(ending_of([](const Complaint& complaint) {
+              fork_while_faults_wait(complaint, [](pthread_t toucher) { ::pthread_kill(toucher, SIGUSR1); });
+            }),
+            "");
+}
+
+// The child returns from the handler to the wait, whose page is nobody's there: the access goes on.
+TEST_F(UserLeaving, ChildReturnsFromTheHandlerToTheFault) {
+  EXPECT_EQ(ending_of([](const Complaint& complaint) {
+              const Served served(1);
+              handle(SIGUSR1, [](int) {
+                const pid_t child = ::fork();
+                if (child == 0) ::alarm(kChildGuard);
+                else child_status = status_of(child);
+              });
+              const pid_t parent = ::getpid();
+              std::atomic<pid_t> tid{0};
+              std::thread toucher([&] {
+                tid = thread_number();
+                const Content content = served.content(0);
+                if (::getpid() != parent) ::_exit(content == Content::kZero ? 0 : 3);
+                complaint.unless(content == Content::kPattern, "wrong content in the parent");
+              });
+              complaint.unless(comes_to_sleep(tid), "the fault does not wait");
+              ::pthread_kill(toucher.native_handle(), SIGUSR1);
+              complaint.unless(comes_true([] { return child_status.load() != -1; }, 2 * kPatience),
+                               "the child does not end");
+              complaint.unless(child_status == 0, "the child's status is not 0");
+              complaint.unless(served.copy(0) == 0, "COPY");
+              toucher.join();
+            }),
+            "");
+}
+
+}  // namespace
+}  // namespace userfault::test
