@@ -18,6 +18,7 @@ using namespace userfault::stress;
 
 constexpr Scenario kScenarios[] = {
     {"fill", run_fill},
+    {"overlap", run_overlap},
     {"remove", run_remove},
     {"write_protect", run_write_protect},
     {"write_protect_fill", run_write_protect_fill},

@@ -70,6 +70,7 @@ struct Scenario {
 
 // One scenario of each file.
 std::uint64_t run_fill(const Options& options);
+std::uint64_t run_overlap(const Options& options);
 std::uint64_t run_remove(const Options& options);
 std::uint64_t run_write_protect(const Options& options);
 std::uint64_t run_write_protect_fill(const Options& options);
