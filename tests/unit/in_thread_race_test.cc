@@ -126,7 +126,7 @@ constexpr std::size_t kPiece = 32;
 
 void register_under_a_reader(const Complaint& complaint, int fd) {
   complaint.unless(userfault_in_thread(fd, run_a, &side_a) == 0, "setting the handler");
-  for (int round = 0; round < 3 * kRounds; ++round) {
+  for (int round = 0; round < 2 * kRounds; ++round) {
     char* memory = map_pages();
     std::atomic<std::size_t> registering{0};
     std::thread reader([&] {
