@@ -63,6 +63,10 @@ class Budget {
     } while (!pinned_.compare_exchange_weak(pinned, pinned + bytes, std::memory_order_relaxed));
     return true;
   }
+  // Whether so much is left beside what is pinned.
+  [[nodiscard]] bool leaves(std::uint64_t bytes) const noexcept {
+    return !limited() || pinned_.load(std::memory_order_relaxed) + bytes <= limit_;
+  }
   void unpin(std::uint64_t bytes) noexcept { pinned_.fetch_sub(bytes, std::memory_order_relaxed); }
 
   void add_dirty(std::uint64_t bytes) noexcept { dirty_.fetch_add(bytes, std::memory_order_relaxed); }

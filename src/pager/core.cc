@@ -105,6 +105,8 @@ Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const Ma
   if (!region) return region;
   if (budget_.limited() && budget_.limit() < kLeastPages * (*region)->page_size())
     return std::unexpected(Error{.operation = Operation::kMap, .code = EINVAL});
+  if (!budget_.leaves(kLeastPages * (*region)->page_size()))
+    return std::unexpected(Error{.operation = Operation::kMap, .code = ENOMEM});
   for (std::size_t largest = largest_page_; largest < (*region)->page_size();)
     if (largest_page_.compare_exchange_weak(largest, (*region)->page_size())) break;
   const std::unique_lock lock(regions_mutex_);

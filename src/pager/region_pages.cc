@@ -53,11 +53,13 @@ bool Region::protect(PageSpan span) const {
       .has_value();
 }
 
-// A page that was dropped from the page table counts as written, unless a marker of its protection is left
-// there (docs/spec/real-kernel.md, row 58). Where the kernel does not tell, all may have been.
+// What is asked for is what is surely clean: an entry of the page table, or the marker that a protected page
+// leaves there, that still says protected. All else may have been written: what was dropped without a
+// marker, or with its page of the page table (Linux 6.14), and everything where the kernel does not tell.
 std::vector<bool> Region::find_written(PageSpan span) const {
-  std::vector<bool> written(span.count, false);
+  constexpr std::uint64_t kThere = USERFAULT_PAGE_IS_PRESENT | USERFAULT_PAGE_IS_SWAPPED;
   const PageRange range = range_of(span);
+  std::vector<std::uint16_t> clean(span.count);  // hardware pages of each page
   struct Found {
     std::uint64_t start;
     std::uint64_t end;
@@ -73,18 +75,19 @@ std::vector<bool> Region::find_written(PageSpan span) const {
                         .vec = PageRange::of(found.data(), sizeof found).start,
                         .vec_len = found.size(),
                         .max_pages = 0,
-                        .category_inverted = 0,
+                        .category_inverted = USERFAULT_PAGE_IS_WRITTEN,
                         .category_mask = USERFAULT_PAGE_IS_WRITTEN,
-                        .category_anyof_mask = 0,
+                        .category_anyof_mask = kThere,
                         .return_mask = USERFAULT_PAGE_IS_WRITTEN};
     const long count = ::userfault_pagemap_scan(&scan);
-    if (count < 0 || scan.walk_end <= at) return std::vector<bool>(span.count, true);
+    if (count < 0 || scan.walk_end <= at) break;
     for (const Found& one : std::span(found).first(static_cast<std::size_t>(count)))
-      for (std::uint64_t page = (one.start - range.start) / page_size_; range.start + page * page_size_ < one.end;
-           ++page)
-        written[page] = true;
+      for (std::uint64_t there = one.start; there < one.end; there += hardware_page_)
+        ++clean[(there - range.start) / page_size_];
     at = scan.walk_end;
   }
+  std::vector<bool> written(span.count);
+  for (std::size_t i = 0; i < span.count; ++i) written[i] = clean[i] != page_size_ / hardware_page_;
   return written;
 }
 

@@ -29,8 +29,8 @@ void Core::revive(const RegionUse& region, std::size_t page, PageState was, cons
     return;
   }
   if (fault.write_protect || (write && was == PageState::kResident)) {
-    region->allow_writes(page);
     counters.write_faults.add(1);
+    region->allow_writes(page);
   } else if (is_idle(was)) {
     counters.revived.add(1);
   } else {

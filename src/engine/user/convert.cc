@@ -185,18 +185,23 @@ long attach_object(Extent& extent, std::size_t bytes) noexcept {
   extent.fd = fd;
   if (!extent.huge()) return 0;
   // hugetlbfs has no write(2); its pages are written through a second mapping.
-  const long alias = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-  if (failed(alias)) return alias;
-  extent.alias = static_cast<std::uintptr_t>(alias);
-  sys::madvise(extent.alias, bytes, MADV_DONTFORK);
-  return 0;
+  return attach_view(extent, 0);
 }
 
 long attach_view(Extent& extent, std::uintptr_t start) noexcept {
   const std::size_t bytes = extent.pages << extent.page_shift;
   long alias;
   if (extent.fd >= 0) {
-    alias = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, extent.fd, extent.fd_offset);
+    // Under mlockall(MCL_FUTURE) it would be filled with zeroes as soon as it can be accessed.
+    alias = sys::mmap(0, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, extent.fd, extent.fd_offset);
+    if (!failed(alias)) {
+      raw_syscall(SYS_munlock, alias, static_cast<long>(bytes));
+      const long opened = sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE);
+      if (opened < 0) {
+        sys::munmap(static_cast<std::uintptr_t>(alias), bytes);
+        alias = opened;
+      }
+    }
   } else {
     // An old size of 0 duplicates a shared mapping (mremap(2)); hugetlb has refused it since 2017.
     alias = sys::mremap(start, 0, bytes, MREMAP_MAYMOVE, 0);

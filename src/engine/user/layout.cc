@@ -58,6 +58,7 @@ std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) n
     Locked locked(space.lock);
     if (const long cut = cut_at(start, end); cut < 0) return cut;
     prepare_unmap(events, start, end);
+    note_transition(start, end);
     result = change();
     const bool refused = result < 0 && result >= -4095;
     if (refused) events.cancel();

@@ -66,25 +66,37 @@ bool in_transition(std::uintptr_t address) noexcept {
 // states say: somebody changed them behind our back. It must end as a genuine fault, not as a loop.
 struct Repeat {
   std::atomic<std::uint64_t> key{0};
+  std::atomic<std::size_t> changes{0};  // of the layout, by then
   std::atomic<std::uint32_t> count{0};
 };
-constexpr std::size_t kRepeats = 1024;
+constexpr std::size_t kRepeats = 4096;
 constexpr std::uint32_t kTooOften = 100000;
 // Where no area is, the mapping was ours until a moment ago or never was. Of those that never were some
 // fault for ever, although their protection permits the access (guard pages of the program's).
 constexpr std::uint32_t kTooOftenOutside = 16;
 constinit Repeat repeats[kRepeats];
 
+// Two threads that fault in a loop and share a slot keep each other from being counted, so there are many.
+Repeat& repeat_of(std::uint64_t tid) noexcept { return repeats[tid % kRepeats]; }
+
+// Under the table's lock, shared.
 bool too_often(const Access& access, std::uint32_t most = kTooOften) noexcept {
   const auto tid = static_cast<std::uint64_t>(sys::gettid());
   const std::uint64_t key = (access.address << 16) ^ tid ^ (access.write ? 1U << 15 : 0);
-  // Two threads that fault in a loop and share a slot would keep each other from being counted.
-  Repeat& slot = repeats[(key * 0x9e3779b97f4a7c15) >> 54];
-  if (slot.key.exchange(key, std::memory_order_relaxed) != key) {
+  // Another access of the thread, or a change of the layout in between, begins a new row.
+  Repeat& slot = repeat_of(tid);
+  const bool other_access = slot.key.exchange(key, std::memory_order_relaxed) != key;
+  const bool other_layout = slot.changes.exchange(next_transition, std::memory_order_relaxed) != next_transition;
+  if (other_access || other_layout) {
     slot.count.store(0, std::memory_order_relaxed);
     return false;
   }
   return slot.count.fetch_add(1, std::memory_order_relaxed) >= most;
+}
+
+// A fault that has somebody to wait for ends a row of those that found nothing wrong.
+void end_row() noexcept {
+  repeat_of(static_cast<std::uint64_t>(sys::gettid())).key.store(0, std::memory_order_relaxed);
 }
 
 bool permits(int protection, const Access& access) noexcept {
@@ -267,6 +279,7 @@ bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && i
   Decision decision = decide(access);
   if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
     // However the wait ended, the access is tried again.
+    end_row();
     static_cast<void>(sleep_on(*decision.instance, decision.queued, program));
     decision.verdict = Verdict::kTryAgain;
   }
@@ -291,6 +304,7 @@ void on_segv(int signal, siginfo_t* info, void* context) {
   if (decision.verdict == Verdict::kTryAgain) return;
   if (decision.verdict == Verdict::kInThread) {
     // The program's function runs as its handler would.
+    end_row();
     sys::swap_signal_mask(program);
     if (resolve_in_thread(decision)) return;
     decision.verdict = Verdict::kSigbus;
