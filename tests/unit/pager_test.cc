@@ -3,7 +3,6 @@
 #include "userfault/pager.h"
 
 #include <gtest/gtest.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -17,6 +16,7 @@
 #include <numeric>
 #include <thread>
 
+#include "support/bus_hook.h"
 #include "support/temporary_file.h"
 #include "userfault/userfault.h"
 
@@ -24,20 +24,6 @@ namespace userfault::test {
 namespace {
 
 constexpr std::size_t kPage = 4096;
-
-// Installed before any engine: the user engine hands a SIGBUS on to the handler that was there
-// before it. Without a hook the process ends as it would without the handler.
-void (*volatile bus_hook)() = nullptr;
-[[maybe_unused]] const bool bus_handler_installed = [] {
-  struct sigaction action {};
-  action.sa_flags = SA_NODEFER;
-  action.sa_handler = [](int number) {
-    if (bus_hook != nullptr) bus_hook();
-    ::signal(number, SIG_DFL);
-    ::raise(number);
-  };
-  return ::sigaction(SIGBUS, &action, nullptr) == 0;
-}();
 
 class OnEngine : public ::testing::TestWithParam<EngineKind> {
  protected:
