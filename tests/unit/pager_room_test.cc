@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory that is locked, pinned, or not to be had: every byte is right all the same, and nobody waits
+// for ever.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <chrono>
+#include <cstring>
+#include <memory>
+
+#include "support/bounded.h"
+#include "support/bus_hook.h"
+#include "support/pager_fixture.h"
+#include "support/sanitizers.h"
+#include "support/temporary_file.h"
+#include "support/writable_store.h"
+
+namespace userfault::test {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+class PagerRoom : public PagerOnEngine {};
+
+struct Locked {
+  std::size_t budget;
+  bool writable;
+};
+
+std::size_t wrong_pages(const Mapping& mapping, std::span<const std::byte> bytes) {
+  std::size_t wrong = 0;
+  for (std::size_t at = 0; at < bytes.size(); at += kPage)
+    wrong += std::memcmp(mapping.data() + at, bytes.data() + at, kPage) != 0;
+  return wrong;
+}
+
+// Under MCL_FUTURE what is mapped is filled with zeroes there and then, before anybody could register it;
+// and the page whose fault ends the workers is there already.
+TEST_P(PagerRoom, AProcessThatLocksItsMemoryReadsTheStore) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer's runtime makes nothing of mlockall(2)";
+  const auto bytes = random_bytes(64 * kPage, 1);
+  for (const auto [budget, writable] : {Locked{0, false}, Locked{16 * kPage, false}, Locked{16 * kPage, true}}) {
+    SCOPED_TRACE(testing::Message() << "budget " << budget << ", writable " << writable);
+    const auto locked_child = [&] {
+      if (::mlockall(MCL_CURRENT | MCL_FUTURE) != 0) ::_exit(kSkippedInChild);
+      auto store = std::make_shared<WritableStore>(bytes);
+      const Pager pager = make({.prefetchers = 1, .budget = budget, .fills_in_flight = 1});
+      const Mapping mapping = map(pager, store, {.writable = writable});
+      for (int round = 0; round < 2; ++round) EXPECT_EQ(wrong_pages(mapping, bytes), 0u) << "round " << round;
+      if (budget != 0) {
+        EXPECT_LE(pager.statistics().resident_bytes, budget);
+      }
+      if (!writable) return;
+      for (std::size_t at = 0; at < bytes.size(); at += kPage) mapping.data()[at] = std::byte{0};
+      EXPECT_TRUE(mapping.flush());
+      const auto written = store->bytes();
+      for (std::size_t at = 0; at < bytes.size(); at += kPage) EXPECT_EQ(written[at], std::byte{0}) << at;
+    };
+    if (!runs_in_child(locked_child, 5)) GTEST_SKIP() << "mlockall(2) is refused here (RLIMIT_MEMLOCK)";
+  }
+}
+
+// A byte for each page, never zero.
+int fill_with_page_numbers(void*, std::uint64_t offset, std::span<std::byte> into) {
+  for (std::size_t at = 0; at < into.size(); at += kPage)
+    std::memset(into.data() + at, static_cast<int>(1 + (offset + at) / kPage % 255), kPage);
+  return 0;
+}
+
+// Whether it is refused or not: what is left has to be enough for the largest pages of the others.
+TEST_P(PagerRoom, WhatIsPinnedLeavesRoomForTheLargestPages) {
+  expect_to_end([] {
+    const Pager pager = make({.prefetchers = 0, .budget = 8 * kMiB, .memory_wait = milliseconds(200)});
+    const Mapping small = map(pager, make_function_store(16 * kMiB, fill_with_page_numbers, nullptr));
+    const Mapping large =
+        map(pager, make_function_store(16 * kMiB, fill_with_page_numbers, nullptr), {.page_size = 2 * kMiB});
+    const auto pinned = small.pin(0, 8 * kMiB - 4 * kPage);
+    if (!pinned) {
+      EXPECT_EQ(pinned.error().code, ENOMEM);
+    }
+    for (std::size_t at = 0; at < large.size(); at += 2 * kMiB) {
+      const auto got = read_or_bus(large.data() + at);
+      EXPECT_TRUE(got.has_value()) << "poisoned: " << at;
+      EXPECT_EQ(got.value_or(std::byte{0}), static_cast<std::byte>(1 + at / kPage % 255));
+    }
+    EXPECT_TRUE(pager.errors().empty());
+    EXPECT_LE(pager.statistics().resident_bytes, 8 * kMiB);
+  });
+}
+
+// All of the budget is dirty, and the store takes nothing.
+TEST_P(PagerRoom, APinThatFindsNoMemoryIsRefusedInTime) {
+  expect_to_end([] {
+    auto store = std::make_shared<WritableStore>(random_bytes(64 * kPage, 2));
+    const auto before = store->bytes();
+    const Pager pager = make({.prefetchers = 0,
+                              .store_attempts = 1,
+                              .store_pause = microseconds(10),
+                              .budget = 16 * kPage,
+                              .memory_wait = milliseconds(200)});
+    Mapping mapping = map(pager, store, {.detect_streams = false, .writable = true});
+    store->failures = 1000000000;
+    for (std::size_t page = 0; page < 16; ++page) mapping.data()[page * kPage] = std::byte{0};
+    const auto began = std::chrono::steady_clock::now();
+    const auto pinned = mapping.pin(32 * kPage, 4 * kPage);
+    ASSERT_FALSE(pinned);
+    EXPECT_EQ(pinned.error().code, ENOMEM);
+    EXPECT_GE(std::chrono::steady_clock::now() - began, milliseconds(200)) << "memory might have come free";
+    EXPECT_EQ(mapping.unpin(32 * kPage, 4 * kPage).error().code, EINVAL) << "nothing of it is pinned";
+    for (std::size_t page = 0; page < 16; ++page) EXPECT_EQ(mapping.data()[page * kPage + 1], before[page * kPage + 1]);
+    // It was not the last chance.
+    store->failures = 0;
+    EXPECT_TRUE(mapping.pin(32 * kPage, 4 * kPage));
+    EXPECT_EQ(std::memcmp(mapping.data() + 32 * kPage, before.data() + 32 * kPage, 4 * kPage), 0);
+    EXPECT_TRUE(mapping.unpin(32 * kPage, 4 * kPage));
+    EXPECT_TRUE(mapping.close());
+    const auto written = store->bytes();
+    for (std::size_t page = 0; page < 16; ++page) EXPECT_EQ(written[page * kPage], std::byte{0}) << page;
+  });
+}
+
+USERFAULT_ON_BOTH_ENGINES(PagerRoom);
+
+}  // namespace
+}  // namespace userfault::test
