@@ -196,8 +196,9 @@ class USERFAULT_EXPORT Pager {
 
   // Errors: EINVAL: an empty store, bad options, or a budget of fewer than four pages. EEXIST: the
   // address is taken. EROFS: writable, and the store is not. ENOMEM: no address space, too many
-  // mappings, no free huge pages, or all but four such pages of the budget are pinned. ENOTSUP: the engine cannot write-protect or unmap pages of
-  // shared memory (a kernel before 5.19), which a budget and writable need.
+  // mappings, no free huge pages, or all but four such pages of the budget are pinned. ENOTSUP: the
+  // engine cannot write-protect or unmap pages of shared memory (a kernel before 5.19), which a budget
+  // and writable need.
   [[nodiscard]] Result<Mapping> map(std::shared_ptr<Store> store, const MapOptions& options = {}) const;
 
   [[nodiscard]] EngineKind engine() const noexcept;

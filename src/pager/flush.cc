@@ -20,25 +20,23 @@ Error store_error(PageRange range, int code) {
 
 // A page that is owned may become dirty, or may be on its way to the store: it is waited for. While
 // we wait we own nothing, so two flushes never wait for each other.
+// What was written without anybody noticing is looked for once, before the walk. By the time the walk comes
+// to a page somebody may have owned it and given it back: what it was looked like then still counts.
 Result<void> Flusher::flush(const RegionUse& region) const {
   PageStates& states = region->states();
   Batch batch;
-  if (region->scans()) discover(region, {0, region->pages()});
+  std::vector<bool> written(region->pages(), false);
+  if (region->scans()) written = region->find_written({0, region->pages()});
   for (std::size_t page = 0; page < region->pages(); ++page) {
-    PageState state = states.get(page);
-    while (is_owned(state) || is_dirty(state)) {
+    for (PageState state = states.get(page);; state = states.get(page)) {
       if (is_owned(state)) {
         write(batch, write_back_.attempts());
-        state = states.wait_while_owned(page);
-        // Its owner may have left it as it was, and that was looked at while he had it.
-        if (region->scans() && state == PageState::kResident) {
-          discover(region, {page, 1});
-          state = states.get(page);
-        }
-      } else if (take(region, page, state, batch)) {
+        (void)states.wait_while_owned(page);
+        if (region->scans()) written[page] = written[page] || region->find_written({page, 1})[0];
+      } else if (state == PageState::kResident && written[page]) {
+        mark_dirty(region, page);
+      } else if (!is_dirty(state) || take(region, page, state, batch)) {
         break;
-      } else {
-        state = states.get(page);
       }
     }
     if (batch.bytes >= kBatchBytes) write(batch, write_back_.attempts());
@@ -50,16 +48,12 @@ Result<void> Flusher::flush(const RegionUse& region) const {
   return {};
 }
 
-// What was written without anybody noticing becomes dirty.
-void Flusher::discover(const RegionUse& region, PageSpan span) const {
-  const std::vector<bool> written = region->find_written(span);
-  for (std::size_t i = 0; i < span.count; ++i) {
-    const std::size_t page = span.first + i;
-    if (!written[i] || !region->states().claim(page, PageState::kResident)) continue;
-    region->counters().dirty_bytes.add(region->page_size());
-    budget_.add_dirty(region->page_size());
-    if (region->states().finish(page, PageState::kDirty)) region->wake({page, 1});
-  }
+// A page that is in memory and was written without anybody noticing; unless it is somebody's just now.
+void Flusher::mark_dirty(const RegionUse& region, std::size_t page) const {
+  if (!region->states().claim(page, PageState::kResident)) return;
+  region->counters().dirty_bytes.add(region->page_size());
+  budget_.add_dirty(region->page_size());
+  if (region->states().finish(page, PageState::kDirty)) region->wake({page, 1});
 }
 
 // Makes a run ready to be copied. False: it cannot be.

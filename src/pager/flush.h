@@ -29,7 +29,7 @@ class Flusher {
     std::uint64_t cleaned = 0;
     Result<void> result;  // the first error
   };
-  void discover(const RegionUse& region, PageSpan span) const;
+  void mark_dirty(const RegionUse& region, std::size_t page) const;
   bool take(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const;
   [[nodiscard]] bool hold_writers_off(Run& run, std::vector<Run>& ready) const;
   void write(Batch& batch, int attempts) const;

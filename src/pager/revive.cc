@@ -12,14 +12,17 @@ namespace userfault::pager {
 void Core::revive(const RegionUse& region, std::size_t page, PageState was, const Fault& fault,
                   const std::function<void()>& before_waiting) {
   const bool write = fault.write && region->writable();
-  const bool protect = region->writable() && !write && !is_dirty(was);
+  // The program has dropped it from the page table, and whether it was written before shows there alone.
+  const bool found = region->scans() && was == PageState::kResident && region->find_written({page, 1})[0];
+  const bool was_dirty = is_dirty(was) || found;
+  const bool protect = region->writable() && !write && !was_dirty;
   Counters& counters = region->counters();
   int shown = fault.write_protect ? 0 : region->show(page, protect);
   // A kernel before 6.4 cannot show a page write-protected: it may be written from now on.
   const bool open = shown == EINVAL && protect;
   if (open) shown = region->show(page, false);
   if (shown == EFAULT) {
-    mend(region, page, write || open || is_dirty(was), was, before_waiting);
+    mend(region, page, write || open || was_dirty, was, before_waiting);
     return;
   }
   if (shown != 0) {
@@ -36,7 +39,7 @@ void Core::revive(const RegionUse& region, std::size_t page, PageState was, cons
   } else {
     counters.repeated.add(1);
   }
-  const bool dirty = write || open || is_dirty(was);
+  const bool dirty = write || open || was_dirty;
   if (dirty && !is_dirty(was)) note_dirty(*region);
   (void)region->states().finish(page, dirty ? PageState::kDirty : PageState::kResident);
   // Whoever came meanwhile, and whoever found the page there: UFFDIO_CONTINUE wakes nobody then.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -27,6 +28,10 @@ class Decompressor {
   // so many bytes as `into` has.
   [[nodiscard]] virtual const char* decompress(std::span<const std::byte> frame, std::span<std::byte> into) = 0;
 };
+
+// How many bytes a frame gives, as its own header says; 0 when that does not, or `frame` begins none.
+inline constexpr std::size_t kFrameHeaderBytes = 18;  // at most (RFC 8878, 3.1.1.1)
+[[nodiscard]] std::uint64_t content_bytes(std::span<const std::byte> frame);
 
 [[nodiscard]] bool codec_available();
 

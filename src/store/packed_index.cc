@@ -6,7 +6,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
+
+#include "store/codec.h"
 
 namespace userfault::store {
 namespace {
@@ -87,6 +90,31 @@ StoreResult<void> append_frame(PackedIndex& index, PackedFrame frame, const std:
   return {};
 }
 
+// The table has no checksum of its own, and a size that is wrong in it would shift all frames that follow:
+// whole bytes, at the wrong place. A frame knows its size, too.
+StoreResult<void> check_size(Store& file, const PackedFrame& frame, const std::string& name) {
+  std::array<std::byte, kFrameHeaderBytes> header{};
+  const auto bytes = std::span(header).first(std::min<std::size_t>(header.size(), frame.packed));
+  if (const int code = read_store(file, frame.offset, bytes); code != 0) return unreadable(name, frame.offset, code);
+  const std::uint64_t size = content_bytes(bytes);
+  if (size == 0 || size == frame.size) return {};
+  return broken(
+      name, frame.offset,
+      "its table is damaged: a frame of " + std::to_string(size) + " bytes counts as " + std::to_string(frame.size));
+}
+
+// All frames but the last are of one size in what userfault pack makes, and then one is enough to know it.
+StoreResult<void> check_sizes(Store& file, const PackedIndex& index, const std::string& name) {
+  if (index.frames.empty()) return {};
+  const auto first = std::span(index.frames).first(index.frames.size() - 1);
+  const auto other = [&](const PackedFrame& frame) { return frame.size != first.front().size; };
+  const bool alike = first.size() > 1 && std::ranges::none_of(first, other);
+  const auto looked_at = alike ? first.first(1) : std::span(index.frames);
+  for (const PackedFrame& frame : looked_at)
+    if (const auto good = check_size(file, frame, name); !good) return good;
+  return {};
+}
+
 }  // namespace
 
 std::size_t PackedIndex::find(std::uint64_t at) const {
@@ -123,6 +151,7 @@ StoreResult<PackedIndex> read_index(Store& file, const std::string& name) {
     return broken(name, table_at,
                   "its table is damaged, or bytes are missing: the frames take " + std::to_string(offset) +
                       " bytes, the file has " + std::to_string(table_at));
+  if (const auto good = check_sizes(file, index, name); !good) return std::unexpected(good.error());
   return index;
 }
 

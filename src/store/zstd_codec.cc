@@ -72,6 +72,11 @@ std::unique_ptr<Decompressor> Decompressor::create() {
   return context == nullptr ? nullptr : std::make_unique<ZstdDecompressor>(context);
 }
 
+std::uint64_t content_bytes(std::span<const std::byte> frame) {
+  const unsigned long long bytes = ::ZSTD_getFrameContentSize(frame.data(), frame.size());
+  return bytes == ZSTD_CONTENTSIZE_UNKNOWN || bytes == ZSTD_CONTENTSIZE_ERROR ? 0 : bytes;
+}
+
 bool codec_available() { return true; }
 
 }  // namespace userfault::store

@@ -13,7 +13,7 @@
 //            earlier where it was written back in the middle of writing. (The two need not be
 //            neighbours: what lay between may have gone with a removal before.)
 // At the end the mappings are closed, and the store's bytes are compared with the model.
-// usage: pager_soak [--engine kernel|user] [--seconds N] [--seed N]
+// usage: pager_soak [--engine kernel|user] [--seconds N] [--seed N] [--tracking faults|scan]
 // USERFAULT_STRESS_SECONDS overrides --seconds.
 #include <signal.h>
 #include <sys/mman.h>
@@ -44,6 +44,16 @@ struct Shape {
   std::size_t pages = 0;  // of 4 KiB, a mapping
 };
 
+// What is to be tried alone; else each round takes one or the other.
+const char* only_tracking = "";
+
+WriteTracking random_tracking(Random& random) {
+  const bool scan = random.chance(50);
+  if (std::strcmp(only_tracking, "") != 0)
+    return std::strcmp(only_tracking, "scan") == 0 ? WriteTracking::kScan : WriteTracking::kFaults;
+  return scan ? WriteTracking::kScan : WriteTracking::kFaults;
+}
+
 Shape random_shape(Random& random, EngineKind engine) {
   Shape shape;
   shape.pages = 64u << random.below(3);
@@ -60,7 +70,7 @@ Shape random_shape(Random& random, EngineKind engine) {
                  .store_pause = std::chrono::microseconds(10),
                  .budget = budgets[random.below(5)],
                  .eviction = static_cast<Eviction>(random.below(3)),
-                 .write_tracking = random.chance(50) ? WriteTracking::kFaults : WriteTracking::kScan,
+                 .write_tracking = random_tracking(random),
                  .evictors = static_cast<unsigned>(1 + random.below(2)),
                  .write_back_at = random.chance(50) ? 8 * kPage : 0,
                  .memory_wait = std::chrono::milliseconds(0),
@@ -263,6 +273,7 @@ int main(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--engine") == 0 && std::strcmp(argv[i + 1], "kernel") == 0) engine = EngineKind::kKernel;
     if (std::strcmp(argv[i], "--seconds") == 0) options.seconds = std::atof(argv[i + 1]);
+    if (std::strcmp(argv[i], "--tracking") == 0) only_tracking = argv[i + 1];
     if (std::strcmp(argv[i], "--seed") == 0) options.seed = std::strtoull(argv[i + 1], nullptr, 0);
   }
   if (const char* seconds = std::getenv("USERFAULT_STRESS_SECONDS"); seconds != nullptr && *seconds != '\0')

@@ -124,6 +124,12 @@ Decision try_again(const Access& access) noexcept {
   return {.verdict = too_often(access) ? Verdict::kNotOurs : Verdict::kTryAgain};
 }
 
+// Something was in the way, and is not any more.
+Decision go_on() noexcept {
+  end_row();
+  return {.verdict = Verdict::kTryAgain};
+}
+
 // Nobody wants to hear of this page: it is opened as it is, zero where nothing was written.
 Decision open_quietly(const Area& area, std::size_t index, const Access& access) noexcept {
   auto& state = area.state(index);
@@ -138,7 +144,7 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
   // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
   // cannot provide is SIGBUS too.
   if (opened < 0) return {.verdict = Verdict::kSigbus};
-  return try_again(access);
+  return go_on();
 }
 
 Decision report(const Area& area, std::size_t index, const Access& access, std::uint64_t flags,
@@ -180,7 +186,7 @@ Decision missing(const Area& area, std::size_t index, const Access& access) noex
 }
 
 // FEATURE_WP_ASYNC: the write is let through and the lost protection is the record of it.
-Decision write_through(const Area& area, std::size_t index, const Access& access) noexcept {
+Decision write_through(const Area& area, std::size_t index) noexcept {
   Locked changing(area.extent->protection);
   auto& state = area.state(index);
   state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
@@ -188,7 +194,7 @@ Decision write_through(const Area& area, std::size_t index, const Access& access
     state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
     return {.verdict = Verdict::kSigbus};
   }
-  return try_again(access);
+  return go_on();
 }
 
 // Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
@@ -201,9 +207,9 @@ bool is_protected(const Area& area, std::uint8_t state) noexcept {
 Decision make_writable(const Area& area, std::size_t index, const Access& access) noexcept {
   Locked changing(area.extent->protection);
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  if (!is_protected(area, state) && (state & page::kReadOnly) != 0 && protect_run(area, {index, 1}, false) < 0)
-    return {.verdict = Verdict::kSigbus};
-  return try_again(access);
+  if (is_protected(area, state) || (state & page::kReadOnly) == 0) return try_again(access);
+  if (protect_run(area, {index, 1}, false) < 0) return {.verdict = Verdict::kSigbus};
+  return go_on();
 }
 
 // A change that ended half-way for want of mappings (madvise, a conversion) has left a page that is there
@@ -213,10 +219,9 @@ bool is_shut(std::uint8_t state) noexcept { return (state & (page::kOpen | page:
 Decision reopen(const Area& area, std::size_t index, const Access& access) noexcept {
   const LockedForProtection locked(area);
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  const bool there = (state & page::kContent) == page::kPresent;
-  if (there && is_shut(state) && open_run(area, {index, 1}, is_protected(area, state)) < 0)
-    return {.verdict = Verdict::kSigbus};
-  return try_again(access);
+  if ((state & page::kContent) != page::kPresent || !is_shut(state)) return try_again(access);
+  if (open_run(area, {index, 1}, is_protected(area, state)) < 0) return {.verdict = Verdict::kSigbus};
+  return go_on();
 }
 
 Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
@@ -224,7 +229,7 @@ Decision present(const Area& area, std::size_t index, std::uint8_t state, const 
   if (access.write && !is_protected(area, state) && (state & page::kReadOnly) != 0)
     return make_writable(area, index, access);
   if (!access.write || !is_protected(area, state) || area.instance == nullptr) return try_again(access);
-  if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index, access);
+  if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index);
   constexpr std::uint8_t kMask = page::kContent | page::kWriteProtected;
   return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_WP,
                 {&area.state(index), kMask, page::kPresent | page::kWriteProtected});
