@@ -33,6 +33,7 @@ struct Access {
   bool fetch = false;
   // The engine reads the source of a COPY: natively an access of the kernel's.
   bool for_operation = false;
+  std::uintptr_t frame = 0;  // of the signal
   // The mapping's protection may permit it. False for protection keys and the like, which it does not show.
   bool may_pass = true;
 };
@@ -76,15 +77,15 @@ constexpr std::uint32_t kTooOften = 100000;
 constexpr std::uint32_t kTooOftenOutside = 16;
 constinit Repeat repeats[kRepeats];
 
-// Two threads that fault in a loop and share a slot keep each other from being counted, so there are many.
-Repeat& repeat_of(std::uint64_t tid) noexcept { return repeats[tid % kRepeats]; }
+// A thread is known by where its signal's frame is, which costs no system call. Two that fault in a loop and
+// share a slot keep each other from being counted, so there are many.
+Repeat& repeat_of(const Access& access) noexcept { return repeats[(access.frame >> 12) % kRepeats]; }
 
 // Under the table's lock, shared.
 bool too_often(const Access& access, std::uint32_t most = kTooOften) noexcept {
-  const auto tid = static_cast<std::uint64_t>(sys::gettid());
-  const std::uint64_t key = (access.address << 16) ^ tid ^ (access.write ? 1U << 15 : 0);
+  const std::uint64_t key = (access.address << 16) ^ access.frame ^ (access.write ? std::uint64_t{1} << 63 : 0);
   // Another access of the thread, or a change of the layout in between, begins a new row.
-  Repeat& slot = repeat_of(tid);
+  Repeat& slot = repeat_of(access);
   const bool other_access = slot.key.exchange(key, std::memory_order_relaxed) != key;
   const bool other_layout = slot.changes.exchange(next_transition, std::memory_order_relaxed) != next_transition;
   if (other_access || other_layout) {
@@ -95,9 +96,7 @@ bool too_often(const Access& access, std::uint32_t most = kTooOften) noexcept {
 }
 
 // A fault that has somebody to wait for ends a row of those that found nothing wrong.
-void end_row() noexcept {
-  repeat_of(static_cast<std::uint64_t>(sys::gettid())).key.store(0, std::memory_order_relaxed);
-}
+void end_row(const Access& access) noexcept { repeat_of(access).key.store(0, std::memory_order_relaxed); }
 
 bool permits(int protection, const Access& access) noexcept {
   if (access.fetch) return (protection & PROT_EXEC) != 0;
@@ -125,8 +124,8 @@ Decision try_again(const Access& access) noexcept {
 }
 
 // Something was in the way, and is not any more.
-Decision go_on() noexcept {
-  end_row();
+Decision go_on(const Access& access) noexcept {
+  end_row(access);
   return {.verdict = Verdict::kTryAgain};
 }
 
@@ -144,7 +143,7 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
   // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
   // cannot provide is SIGBUS too.
   if (opened < 0) return {.verdict = Verdict::kSigbus};
-  return go_on();
+  return go_on(access);
 }
 
 Decision report(const Area& area, std::size_t index, const Access& access, std::uint64_t flags,
@@ -186,7 +185,7 @@ Decision missing(const Area& area, std::size_t index, const Access& access) noex
 }
 
 // FEATURE_WP_ASYNC: the write is let through and the lost protection is the record of it.
-Decision write_through(const Area& area, std::size_t index) noexcept {
+Decision write_through(const Area& area, std::size_t index, const Access& access) noexcept {
   Locked changing(area.extent->protection);
   auto& state = area.state(index);
   state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
@@ -194,7 +193,7 @@ Decision write_through(const Area& area, std::size_t index) noexcept {
     state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
     return {.verdict = Verdict::kSigbus};
   }
-  return go_on();
+  return go_on(access);
 }
 
 // Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
@@ -209,7 +208,7 @@ Decision make_writable(const Area& area, std::size_t index, const Access& access
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
   if (is_protected(area, state) || (state & page::kReadOnly) == 0) return try_again(access);
   if (protect_run(area, {index, 1}, false) < 0) return {.verdict = Verdict::kSigbus};
-  return go_on();
+  return go_on(access);
 }
 
 // A change that ended half-way for want of mappings (madvise, a conversion) has left a page that is there
@@ -221,7 +220,7 @@ Decision reopen(const Area& area, std::size_t index, const Access& access) noexc
   const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
   if ((state & page::kContent) != page::kPresent || !is_shut(state)) return try_again(access);
   if (open_run(area, {index, 1}, is_protected(area, state)) < 0) return {.verdict = Verdict::kSigbus};
-  return go_on();
+  return go_on(access);
 }
 
 Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
@@ -229,7 +228,7 @@ Decision present(const Area& area, std::size_t index, std::uint8_t state, const 
   if (access.write && !is_protected(area, state) && (state & page::kReadOnly) != 0)
     return make_writable(area, index, access);
   if (!access.write || !is_protected(area, state) || area.instance == nullptr) return try_again(access);
-  if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index);
+  if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index, access);
   constexpr std::uint8_t kMask = page::kContent | page::kWriteProtected;
   return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_WP,
                 {&area.state(index), kMask, page::kPresent | page::kWriteProtected});
@@ -267,11 +266,13 @@ void mend_info(const Access& access, siginfo_t* info) noexcept {
 }
 
 // Whether the access may be tried again.
-bool resolve_in_thread(const Decision& decision) noexcept {
+bool resolve_in_thread(const Decision& decision, const Access& access) noexcept {
   Instance& instance = *decision.instance;
   const InThread handler = in_thread_of(instance);
   if (handler.function == nullptr) return true;
-  const userfault_msg message = message_of(instance, decision.report, sys::gettid());
+  end_row(access);
+  const int tid = (instance.features & USERFAULT_FEATURE_THREAD_ID) != 0 ? sys::gettid() : 0;
+  const userfault_msg message = message_of(instance, decision.report, tid);
   const InvokeFunction invoke = invoke_in_thread.load();
   return invoke(handler.function, handler.context, instance.reader, &message) != 0;
 }
@@ -284,7 +285,7 @@ bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && i
   Decision decision = decide(access);
   if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
     // However the wait ended, the access is tried again.
-    end_row();
+    end_row(access);
     static_cast<void>(sleep_on(*decision.instance, decision.queued, program));
     decision.verdict = Verdict::kTryAgain;
   }
@@ -303,15 +304,15 @@ void on_segv(int signal, siginfo_t* info, void* context) {
                       .write = was_write(machine),
                       .fetch = was_fetch(machine),
                       .for_operation = place == FaultPlace::kTouch,
+                      .frame = reinterpret_cast<std::uintptr_t>(info),
                       .may_pass = info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR};
   const SignalMask program = mask_of(SignalFrame{.info = info, .context = machine});
   Decision decision = decide_and_wait(access, program);
   if (decision.verdict == Verdict::kTryAgain) return;
   if (decision.verdict == Verdict::kInThread) {
     // The program's function runs as its handler would.
-    end_row();
-    sys::swap_signal_mask(program);
-    if (resolve_in_thread(decision)) return;
+    sys::set_signal_mask(program);
+    if (resolve_in_thread(decision, access)) return;
     decision.verdict = Verdict::kSigbus;
   }
   if (place == FaultPlace::kTouch) return set_instruction(machine, resume);
