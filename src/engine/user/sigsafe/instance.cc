@@ -603,7 +603,9 @@ long prepare_waiters() noexcept {
 void reset_waiters() noexcept {
   const std::uint32_t used = waiters_used.load() < kMaxWaiters ? waiters_used.load() : kMaxWaiters;
   for (std::uint32_t i = 0; i < used; ++i) {
-    // The thread that forks may do so in a handler on top of its own wait, to which it returns.
+    // The thread that forks may do so in a handler on top of its own wait, to which it returns: whatever the
+    // wait was about to do, it must not sleep for what nobody will tell it here.
+    waiters[i].state.store(Waiter::kWoken);
     waiters[i].ticket.store(0);
     waiters[i].queued = false;
   }
