@@ -99,6 +99,7 @@ class PartStore final : public Store {
 int wait_for(Store& store, StoreRequest request, bool write, std::size_t* good) {
   if (good != nullptr) *good = 0;
   if (request.offset > store.size() || request.length > store.size() - request.offset) return ERANGE;
+  if (request.length == 0) return 0;
   struct State {
     std::atomic<bool> answered{false};
     int code = 0;

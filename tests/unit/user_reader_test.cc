@@ -144,6 +144,7 @@ void* read_for_ever(void* fd) {
 }
 
 TEST_F(UserReader, PollReportsAFaultAfterAReaderWasCancelled) {
+  if (kAddressSanitizer) GTEST_SKIP() << "ASan keeps the stack of a thread that is cancelled in a call for in use";
   EXPECT_EQ(ending_of(
                 [](const Complaint& complaint) {
                   const Served served(1);
