@@ -32,7 +32,6 @@ struct Waiter {
   std::atomic<std::uint32_t> state{kRunning};  // a futex
   std::atomic<std::uint64_t> ticket{0};        // whose wait it is; another one: it was taken back
   std::atomic<int> tid{0};
-  Instance* instance = nullptr;
   std::uintptr_t frame = 0;    // the stack of the handler that waits
   std::uintptr_t address = 0;  // of the page
   std::uintptr_t exact = 0;    // of the access
