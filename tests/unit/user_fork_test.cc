@@ -296,6 +296,25 @@ TEST(UserFork, ARawCopyFailsClosed) {
   EXPECT_FALSE(wait_readable(served.fd, 0));
 }
 
+// Its descriptor is the parent's, as the kernel's is (REAL-23), and so is the memory.
+TEST(UserFork, ARawCopyDoesTheParentNoHarm) {
+  const Served served(8);
+  for (const std::size_t page : {0, 1, 2, 3}) ASSERT_EQ(served.copy(page), 0);
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+  if (child == 0) {
+    ::alarm(20);
+    static_cast<void>(userfault_madvise(served.page(0), kPage, MADV_DONTNEED));
+    static_cast<void>(userfault_mprotect(served.page(1), kPage, PROT_NONE));
+    static_cast<void>(userfault_munmap(served.page(2), 2 * kPage));
+    if (const int error = served.copy(5); error != 0) ::_exit(error);
+    ::_exit(served.copy(5) == EEXIST ? 0 : 255);
+  }
+  EXPECT_EQ(status_of(child), 0);
+  for (const std::size_t page : {0, 1, 2, 3, 5}) EXPECT_EQ(served.content(page), Content::kPattern) << page;
+  EXPECT_EQ(served.copy(6), 0);
+  EXPECT_EQ(served.content(6), Content::kPattern);
+}
+
 // This test runs twice: the second time in the program that was executed.
 TEST(UserFork, ADescriptorKeptOverExecHasLostItsMemory) {
   if (const char* number = std::getenv("USERFAULT_TEST_KEPT_FD"); number != nullptr) {

@@ -121,7 +121,8 @@ bool is_marked(int fd) noexcept {
 }
 
 Instance* find_instance(int fd) noexcept {
-  if (instances_used.load(std::memory_order_acquire) == 0 || fd < 0) return nullptr;
+  // What a copy of the process that was made past us holds is the parent's: another process's.
+  if (instances_used.load(std::memory_order_acquire) == 0 || fd < 0 || !is_own_process()) return nullptr;
   const std::uint64_t inode = fifo_inode(fd);
   if (inode == 0) return nullptr;
   for (Instance& instance : instances) {

@@ -8,6 +8,7 @@
 #include "engine/user/break.h"
 #include "engine/user/events.h"
 #include "engine/user/sigsafe/handler.h"
+#include "engine/user/sigsafe/instance.h"
 #include "engine/user/sigsafe/space.h"
 #include "engine/user/touching.h"
 
@@ -30,7 +31,9 @@ bool touches_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
   return area != space.end() && area->start < end;
 }
 
+// In a copy of the process that was made past us the table, its lock and the objects are the parent's.
 bool touches_areas_locking(std::uintptr_t start, std::uintptr_t end) noexcept {
+  if (!is_own_process()) return false;
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
   return touches_areas(start, end);
