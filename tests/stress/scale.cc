@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // usage: scale_tests PART [--engine user|kernel] [--mib N] [--seed N]
 // PART: random, random-shared (every page of N MiB faulted in random order), threads (64 at once),
-// regions (1,000 of them), limit (write protection when no mapping is left).
+// regions (1,000 of them, with 256 descriptors), limit (write protection when no mapping is left).
 // The number of mappings is read from /proc/self/maps while it grows.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -139,6 +140,9 @@ void many_regions(const Options& options) {
   constexpr std::size_t kPages = 8;
   // Every other block of pages is a region; between them lies memory that nobody registered.
   const Memory memory(Backing::kPrivate, kRegions * 2 * kPages);
+  // The default is 1024, of which a program needs some itself.
+  constexpr rlimit kDescriptors{.rlim_cur = 256, .rlim_max = 256};
+  if (::setrlimit(RLIMIT_NOFILE, &kDescriptors) != 0) fail("setrlimit: %s", std::strerror(errno));
   const Uffd uffd(options, O_CLOEXEC | O_NONBLOCK);
   std::vector<char> source(kPage);
   for (std::size_t i = 0; i < kRegions; ++i)
@@ -153,7 +157,8 @@ void many_regions(const Options& options) {
     if (error != 0 && error != EEXIST) fail("UFFDIO_COPY: %s", std::strerror(error));
     read_one(memory, page);
   }
-  std::printf("%zu regions, %zu mappings\n", kRegions, count_mappings());
+  std::printf("%zu regions, %zu mappings, at most %ju descriptors\n", kRegions, count_mappings(),
+              static_cast<std::uintmax_t>(kDescriptors.rlim_cur));
 }
 
 // Every other page protected makes a mapping a page. With few mappings left that has to end with

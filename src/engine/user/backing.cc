@@ -9,10 +9,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include <bit>
 #include <cerrno>
 
-#include "engine/user/descriptors.h"
 #include "engine/user/sigsafe/syscall.h"
 
 namespace userfault::engine::user {
@@ -187,19 +185,6 @@ int find_object(const Mapping& mapping, bool* own_position) noexcept {
     return copy < 0 ? -1 : static_cast<int>(copy);
   }
   return -1;
-}
-
-int make_object(std::size_t bytes, std::size_t page_size) noexcept {
-  const auto shift = static_cast<unsigned>(std::countr_zero(page_size));
-  const unsigned flags = MFD_CLOEXEC | (page_size > 4096 ? MFD_HUGETLB | (shift << MFD_HUGE_SHIFT) : 0);
-  const long fd = raw_syscall(SYS_memfd_create, as_long("userfault"), static_cast<long>(flags));
-  if (fd < 0) return static_cast<int>(fd);
-  const long sized = raw_syscall(SYS_ftruncate, fd, static_cast<long>(bytes));
-  if (sized < 0) {
-    sys::close(static_cast<int>(fd));
-    return static_cast<int>(sized);
-  }
-  return out_of_the_way(static_cast<int>(fd));
 }
 
 }  // namespace userfault::engine::user

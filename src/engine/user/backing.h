@@ -23,7 +23,4 @@ struct Backing {
 // program's, which must not be moved, `own_position` is false.
 [[nodiscard]] int find_object(const sigsafe::Mapping& mapping, bool* own_position) noexcept;
 
-// A memfd of ours, of huge pages of `page_size` when that is more than 4096. -errno.
-[[nodiscard]] int make_object(std::size_t bytes, std::size_t page_size) noexcept;
-
 }  // namespace userfault::engine::user

@@ -22,6 +22,7 @@
 #include "engine/user/sigsafe/copy.h"
 #include "engine/user/sigsafe/fill.h"
 #include "engine/user/sigsafe/handler.h"
+#include "engine/user/sigsafe/objects.h"
 
 namespace userfault::engine::user {
 namespace {
@@ -59,7 +60,8 @@ long copy_into_object(const Extent& extent, std::uintptr_t base, PopulatedRun ru
         return -ENOMEM;
       return 0;
     }
-    const long wrote = sys::pwrite(extent.fd, reinterpret_cast<void*>(at), left, static_cast<long>(at - base));
+    const long wrote =
+        sys::pwrite(extent.fd, reinterpret_cast<void*>(at), left, extent.fd_offset + static_cast<long>(at - base));
     if (wrote == -EINTR) continue;
     if (wrote <= 0) return -ENOMEM;
     at += static_cast<std::size_t>(wrote);
@@ -81,7 +83,7 @@ long visit_populated(std::uintptr_t start, std::uintptr_t end, std::size_t page_
 }
 
 long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
-  if (const long result = attach_object(extent, end - start); result < 0) return result;
+  if (const long result = attach_object(extent); result < 0) return result;
   note_transition(start, end);
   // Writers fault from here on and wait for the table's lock; readers may go on.
   if (const long result = sys::mprotect(start, end - start, PROT_READ); result < 0) return result;
@@ -94,7 +96,8 @@ long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end,
   };
   long result = visit_populated(start, end, extent.page_size(), take);
   if (result == 0)
-    result = sys::mmap(start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, extent.fd, 0);
+    result =
+        sys::mmap(start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, extent.fd, extent.fd_offset);
   if (failed(result)) {
     static_cast<void>(sys::mprotect(start, end - start, protection));
     return result;
@@ -179,11 +182,8 @@ long track_shared(Area& area, bool minor) noexcept {
 
 }  // namespace
 
-long attach_object(Extent& extent, std::size_t bytes) noexcept {
-  const int fd = make_object(bytes, extent.page_size());
-  if (fd < 0) return fd;
-  extent.fd = fd;
-  if (!extent.huge()) return 0;
+long attach_object(Extent& extent) noexcept {
+  if (const long result = place_extent(extent); result < 0 || !extent.huge()) return result;
   // hugetlbfs has no write(2); its pages are written through a second mapping.
   return attach_view(extent, 0);
 }

@@ -16,8 +16,8 @@ namespace userfault::engine::user {
 // The same for an area that is there and was not tracked so far, or not for minor faults.
 [[nodiscard]] long track_area(std::uintptr_t start, bool minor) noexcept;
 
-// Gives an extent of converted memory its memfd, empty. -errno.
-[[nodiscard]] long attach_object(sigsafe::Extent& extent, std::size_t bytes) noexcept;
+// Gives an extent of converted memory its place in a memfd, empty. -errno.
+[[nodiscard]] long attach_object(sigsafe::Extent& extent) noexcept;
 // Gives an extent of shared memory, whose page 0 is mapped at `start`, its alias. -errno.
 [[nodiscard]] long attach_view(sigsafe::Extent& extent, std::uintptr_t start) noexcept;
 

@@ -20,6 +20,7 @@
 #include "engine/user/fork.h"
 #include "engine/user/registration.h"
 #include "engine/user/sigsafe/handler.h"
+#include "engine/user/sigsafe/objects.h"
 #include "engine/user/user_engine.h"
 
 namespace userfault::engine::user {
@@ -85,14 +86,6 @@ bool has_readers(const Instance& instance) noexcept {
 }
 
 }  // namespace
-
-int out_of_the_way(int fd) noexcept {
-  constexpr long kOutOfTheWay = 900;
-  const long moved = fcntl_call(fd, F_DUPFD_CLOEXEC, kOutOfTheWay);
-  if (moved < 0) return fd;
-  sys::close(fd);
-  return static_cast<int>(moved);
-}
 
 long make_pipe(int flags, Pipe* pipe) noexcept {
   int ends[2];

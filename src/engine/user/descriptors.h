@@ -20,8 +20,6 @@ struct Pipe {
 // is_marked knows it; the write end is close-on-exec and out of the way. 0 or -errno.
 [[nodiscard]] long make_pipe(int flags, Pipe* pipe) noexcept;
 [[nodiscard]] std::uint64_t inode_of(int fd) noexcept;
-// Moves a descriptor of ours out of the way of programs that count on low numbers.
-[[nodiscard]] int out_of_the_way(int fd) noexcept;
 
 // userfaultfd(2).
 [[nodiscard]] int open_instance(int flags) noexcept;

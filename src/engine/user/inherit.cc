@@ -10,6 +10,7 @@
 #include "engine/user/convert.h"
 #include "engine/user/sigsafe/fill.h"
 #include "engine/user/sigsafe/handler.h"
+#include "engine/user/sigsafe/objects.h"
 
 namespace userfault::engine::user {
 namespace {
@@ -168,9 +169,9 @@ long attach(Extent& extent, const Area& was) noexcept {
     extent.seekable = extent.fd >= 0 && was.extent->seekable;
     return attach_view(extent, was.start);
   }
-  if (const long result = attach_object(extent, bytes_of(was)); result < 0) return result;
-  const long at =
-      sys::mmap(was.start, bytes_of(was), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, extent.fd, 0);
+  if (const long result = attach_object(extent); result < 0) return result;
+  const long at = sys::mmap(was.start, bytes_of(was), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+                            extent.fd, extent.fd_offset);
   return failed(at) ? at : copy_content(was);
 }
 
@@ -233,6 +234,7 @@ void thaw_writers() noexcept {
 }
 
 long inherit_memory() noexcept {
+  disown_objects();
   forget_unforked();
   if (const long result = take_places(); result < 0) return result;
   for (std::uintptr_t at = 0;;) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "engine/user/descriptors.h"
+#include "engine/user/sigsafe/objects.h"
 
 namespace userfault::engine::user::foreign {
 

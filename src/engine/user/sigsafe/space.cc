@@ -10,6 +10,7 @@
 
 #include "engine/user/sigsafe/copy.h"
 #include "engine/user/sigsafe/fill.h"
+#include "engine/user/sigsafe/objects.h"
 #include "engine/user/sigsafe/swapped.h"
 
 namespace userfault::sigsafe {
@@ -110,7 +111,7 @@ Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept 
   extent->page_shift = page_shift;
   extent->kind = kind;
   extent->guards = page_shift == 12 && (kind == Kind::kConverted || kind == Kind::kShared);
-  extent->fd = -1;
+  extent->fd = extent->object = -1;
   extent->seekable = false;
   extent->fd_offset = 0;
   extent->alias = 0;
@@ -128,9 +129,8 @@ void drop(Extent* extent) noexcept {
   if (--extent->references > 0) return;
   if (extent->states != nullptr) sys::munmap(reinterpret_cast<std::uintptr_t>(extent->states), extent->pages);
   if (extent->alias != 0) sys::munmap(extent->alias, extent->pages << extent->page_shift);
-  if (extent->fd >= 0) sys::close(extent->fd);
+  release_place(*extent);
   extent->states = nullptr;
-  extent->fd = -1;
   extent->alias = reinterpret_cast<std::uintptr_t>(extents_free);
   extents_free = extent;
 }

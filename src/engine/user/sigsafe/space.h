@@ -57,6 +57,7 @@ struct Extent {
   int fd = -1;                      // the object behind it, where we have it
   bool seekable = false;            // whose position is not the program's
   long fd_offset = 0;               // of page 0, in bytes
+  int object = -1;                  // which of ours, shared with other extents perhaps (objects.h)
   std::uintptr_t alias = 0;         // page 0 seen through a second mapping that is always open; or 0
   std::uint64_t device = 0;         // of the object, to know two mappings of one object
   std::uint64_t inode = 0;
