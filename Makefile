@@ -2,7 +2,7 @@
 # Every target installs what it needs first (scripts/install-deps.sh knows Debian and Ubuntu) and
 # builds what it uses. Variables: JOBS, PREFIX and DESTDIR (install), CTEST_ARGS, STRESS_REPEAT.
 JOBS ?= $(shell nproc)
-STRESS_REPEAT ?= 20
+STRESS_REPEAT ?= 3
 CCACHE := $(shell command -v ccache)
 export CMAKE_C_COMPILER_LAUNCHER ?= $(CCACHE)
 export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
@@ -54,8 +54,8 @@ bench: all
 	scripts/bench.sh
 
 # The tests of label stress, the same under the sanitizers, the fuzzer, and then every test of the
-# release build many times over. Hours; USERFAULT_STRESS_SECONDS and USERFAULT_STRESS_SEQUENCES
-# shorten what is long.
+# release build several times over: about two hours on two processors. USERFAULT_STRESS_SECONDS (of
+# each test) and USERFAULT_STRESS_SEQUENCES make it longer or shorter.
 stress: all
 	scripts/install-deps.sh --test --clang
 	ctest --test-dir build -C Stress -L stress --output-on-failure --no-tests=error
