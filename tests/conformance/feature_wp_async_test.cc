@@ -88,6 +88,37 @@ CONFORMANCE_TEST(FeatureWpAsync, PagesThatAreNotThereYet, "FEAT-15", Backings::k
   uffd.expect_no_message();
 }
 
+// A part of a huge page cannot be protected again, so it is not told of when the room for pages ends in one;
+// one that is protected already is (pagemap_scan_hugetlb_entry).
+CONFORMANCE_TEST(FeatureWpAsync, RoomThatEndsInAHugePage, "FEAT-15", Backings::kHugetlb) {
+  Mapping map(ctx, 3);
+  Uffd uffd = watched(ctx, map);
+  (void)touch_write(map.page(1), 7);
+  std::array<userfault_page_region, 4> regions{};
+  userfault_scan scan{};
+  scan.size = sizeof scan;
+  scan.flags = kScanAndProtect;
+  scan.start = map.all().start;
+  scan.end = map.all().start + map.size();
+  scan.vec = reinterpret_cast<std::uintptr_t>(regions.data());
+  scan.vec_len = regions.size();
+  scan.category_mask = scan.return_mask = USERFAULT_PAGE_IS_PRESENT;
+  scan.max_pages = map.page_size() / 4096 + 3;
+  ASSERT_EQ(userfault_pagemap_scan(&scan), 2);
+  EXPECT_EQ(regions[0].start, map.range(0, 1).start);
+  EXPECT_EQ(regions[0].end, map.range(1, 1).start);
+  EXPECT_EQ(regions[1].start, map.range(2, 1).start);
+  EXPECT_EQ(regions[1].end, map.range(2, 1).start + 3 * 4096);
+  EXPECT_EQ(scan.walk_end, regions[1].end);
+  // It is still the one that was written.
+  scan.category_mask = scan.return_mask = USERFAULT_PAGE_IS_WRITTEN;
+  scan.max_pages = 3;
+  EXPECT_EQ(userfault_pagemap_scan(&scan), 0);
+  EXPECT_EQ(scan.walk_end, map.range(1, 1).start);
+  EXPECT_EQ(written(map, kScanAndProtect), (std::vector<Range>{map.range(1, 1)}));
+  EXPECT_TRUE(written(map).empty());
+}
+
 // Missing faults are what they were: only the protection resolves by itself.
 CONFORMANCE_TEST(FeatureWpAsync, MissingFaultsStillHaveMessages, "FEAT-15", Backings::kAll) {
   Mapping map(ctx, 1);

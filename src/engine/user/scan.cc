@@ -147,7 +147,7 @@ class Output {
     if ((end - start) / kHardwarePage > pages_left()) end = start + pages_left() * kHardwarePage;
     if (end == start) return start;
     categories &= mask_;
-    if (count_ > 0 && last_.end == start && last_.categories == categories) {
+    if (last_.end == start && last_.categories == categories) {
       last_.end = end;
     } else {
       if (count_ == room_) return start;
@@ -157,6 +157,15 @@ class Output {
     }
     found_ += (end - start) / kHardwarePage;
     return end;
+  }
+  // Takes back what add() has just taken (pagemap_scan_backout_range).
+  void back_out(std::uintptr_t start, std::uintptr_t end) noexcept {
+    if (to_ == nullptr) return;
+    found_ -= (end - start) / kHardwarePage;
+    last_.end = start;
+    if (last_.start != start) return;
+    last_ = {};
+    --count_;
   }
   [[nodiscard]] bool wants() const noexcept { return to_ != nullptr; }
   [[nodiscard]] std::uint64_t pages_left() const noexcept { return max_pages_ - found_; }
@@ -169,16 +178,16 @@ class Output {
 
  private:
   void flush() noexcept {
-    if (count_ > 0 && !guarded_copy(to_ + (count_ - 1), &last_, sizeof last_)) failed_ = true;
+    if (last_.end != 0 && !guarded_copy(to_ + (count_ - 1), &last_, sizeof last_)) failed_ = true;
   }
 
   userfault_page_region* to_;
   std::uint64_t room_;
   std::uint64_t max_pages_;
   std::uint64_t mask_;
-  std::uint64_t found_ = 0;  // pages
-  std::uint64_t count_ = 0;  // regions, with the last one
-  userfault_page_region last_{};
+  std::uint64_t found_ = 0;       // pages
+  std::uint64_t count_ = 0;       // regions, with the last one
+  userfault_page_region last_{};  // ends at 0: none, or taken back
   bool failed_ = false;
 };
 
@@ -229,11 +238,15 @@ class Walk {
       const long found = kernel_engine().scan(&part);
       // A kernel before 6.7 cannot tell, which matters only where there is something.
       if (found < 0) return has_mapping(start, end) ? found : 0;
-      if (part.walk_end <= part.start) return -EIO;
       for (long i = 0; i < found; ++i) {
         const std::uintptr_t taken = output_.add(regions[i].start, regions[i].end, regions[i].categories);
         if (taken == regions[i].end) continue;
         stopped_at_ = taken;
+        return 0;
+      }
+      // A huge page in the hands of the kernel's engine, of which it has passed over a part.
+      if (part.walk_end <= part.start) {
+        passed_over_ = part.walk_end;
         return 0;
       }
     }
@@ -263,18 +276,21 @@ class Walk {
     const bool taken = only_protects(request_) && !area.extent->huge() ? (categories & USERFAULT_PAGE_IS_WRITTEN) != 0
                                                                        : matches(request_, categories);
     if (!taken) return 0;
-    // A part of a huge page cannot be protected, and is not told of: the walk goes on, and is said to have
-    // ended there (pagemap_scan_hugetlb_entry).
-    if (protects && next - at != area.extent->page_size()) {
+    const std::uintptr_t stopped = output_.add(at, next, categories);
+    const bool protectable = protects && stopped != at && (categories & USERFAULT_PAGE_IS_WRITTEN) != 0;
+    // A part of a huge page, because the range or the room ends in it, cannot be protected, and is not told
+    // of: the walk goes on, and is said to have ended there (pagemap_scan_hugetlb_entry).
+    if (protectable && stopped - at != area.extent->page_size()) {
+      output_.back_out(at, stopped);
       passed_over_ = at;
       return 0;
     }
-    if (const std::uintptr_t stopped = output_.add(at, next, categories); stopped != next) {
+    if (stopped != next) {
       passed_over_ = 0;
       stopped_at_ = stopped;
       return 0;
     }
-    return protects ? protect_again(area, index) : 0;
+    return protectable ? protect_again(area, index) : 0;
   }
 
   static long protect_again(const Area& area, std::size_t index) noexcept {
