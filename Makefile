@@ -2,13 +2,12 @@
 # Every target installs what it needs first (scripts/install-deps.sh knows Debian and Ubuntu) and
 # builds what it uses. Variables: JOBS, PREFIX and DESTDIR (install), CTEST_ARGS, STRESS_REPEAT.
 JOBS ?= $(shell nproc)
-STRESS_REPEAT ?= 3
 CCACHE := $(shell command -v ccache)
 export CMAKE_C_COMPILER_LAUNCHER ?= $(CCACHE)
 export CMAKE_CXX_COMPILER_LAUNCHER ?= $(CCACHE)
-export JOBS
+export JOBS STRESS_REPEAT
 
-.PHONY: all help run test test-all test-programs bench stress install release dev asan-ubsan tsan clang clean
+.PHONY: all help run test test-all test-programs test-kernels bench stress install release dev asan-ubsan tsan clang clean
 # The command is build/bin/userfault, the libraries are in build/lib.
 all:
 	scripts/install-deps.sh
@@ -23,6 +22,7 @@ help:
 	@echo 'release, dev, asan-ubsan, tsan, clang'
 	@echo '               build and test that preset alone'
 	@echo 'test-programs  programs of others, unmodified, on the user engine'
+	@echo 'test-kernels   the conformance suite on other kernels, in virtual machines'
 	@echo 'bench          every benchmark; stress: the long runs, with sanitizers; install: PREFIX, DESTDIR'
 
 run: all
@@ -53,15 +53,14 @@ test-programs: all
 bench: all
 	scripts/bench.sh
 
-# The tests of label stress, the same under the sanitizers, the fuzzer, and then every test of the
-# release build several times over: about two hours on two processors. USERFAULT_STRESS_SECONDS (of
-# each test) and USERFAULT_STRESS_SEQUENCES make it longer or shorter.
+# About two hours on two processors; scripts/stress.sh says what makes it longer or shorter.
 stress: all
 	scripts/install-deps.sh --test --clang
-	ctest --test-dir build -C Stress -L stress --output-on-failure --no-tests=error
-	CTEST_ARGS='-C Stress -L stress' scripts/test.sh asan-ubsan tsan
-	CTEST_ARGS='-C Stress -R ^fuzz.*differential' scripts/test.sh clang
-	ctest --test-dir build -LE 'install|stress' --repeat until-fail:$(STRESS_REPEAT) --output-on-failure
+	scripts/stress.sh
+
+# The conformance suite on other kernels, in virtual machines.
+test-kernels: all
+	scripts/test-kernels.sh
 
 install: all
 	cmake --install build $(if $(PREFIX),--prefix $(PREFIX))

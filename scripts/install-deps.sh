@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what a build needs on Debian or Ubuntu; silent when all of it is there.
-# --test adds what only tests need, --clang adds clang 19 where apt has it.
+# --test adds what only tests need, --clang adds clang 19 where apt has it, --kernels what boots another kernel.
 set -euo pipefail
 packages=(g++ cmake make ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev liburing-dev libzstd-dev gdb)
 optional=()
@@ -9,7 +9,8 @@ for argument in "$@"; do
   case $argument in
     --test) packages+=(zstd binutils util-linux man-db groff-base) ;;
     --clang) optional+=(clang-19 libclang-rt-19-dev) ;;
-    *) echo "usage: install-deps.sh [--test] [--clang]" >&2; exit 2 ;;
+    --kernels) packages+=(qemu-system-x86 busybox-static cpio curl xz-utils) ;;
+    *) echo "usage: install-deps.sh [--test] [--clang] [--kernels]" >&2; exit 2 ;;
   esac
 done
 
