@@ -4,13 +4,14 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "engine/user/sigsafe/syscall.h"
 #include "userfault/abi.h"
 
 namespace userfault::engine::user::foreign {
 namespace {
 
 constexpr std::uint64_t kPageMask = 4095;
-constexpr std::uint64_t kTaskSize = 0x7ffffffff000;
+using sigsafe::kTaskSize;
 
 bool valid_unaligned(std::uint64_t start, std::uint64_t length) noexcept {
   return (length & kPageMask) == 0 && length != 0 && start < kTaskSize && length <= kTaskSize - start;

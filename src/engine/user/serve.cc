@@ -62,7 +62,6 @@ long check_whole(const userfault_copy& copy, std::uint64_t whole_length) noexcep
 // A source that is none of the program's is left as it is, to be refused; any other is in the
 // staging area by now, and what is not there of it could not be read.
 long copy_here(Connection& connection, const Request& request, Reply* reply) noexcept {
-  constexpr std::uint64_t kTaskSize = 0x7ffffffff000;
   userfault_copy copy;
   __builtin_memcpy(&copy, request.argument, sizeof copy);
   if (request.staged > kStagingBytes || copy.len > kTaskSize) return -EINVAL;
