@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "engine/user/sigsafe/copy.h"
+#include "engine/user/sigsafe/write_native.h"
 
 namespace userfault::sigsafe {
 namespace {
@@ -127,35 +128,14 @@ long write_object(const Extent& extent, Run run, std::uintptr_t source) noexcept
   return whole > 0 ? static_cast<long>(whole) : error;
 }
 
-// A native area has no object behind it: its closed page is written through /proc/self/mem, which
-// passes protection on private memory.
-long write_native(const Area& area, Run run, std::uintptr_t source) noexcept {
-  const std::size_t bytes = run.count << area.extent->page_shift;
-  const long memory = sys::openat("/proc/self/mem", O_RDWR | O_CLOEXEC);
-  if (memory < 0) return memory;
-  std::size_t done = 0;
-  long error = -EFAULT;
-  while (done < bytes) {
-    const long wrote = sys::pwrite(static_cast<int>(memory), reinterpret_cast<const void*>(source + done), bytes - done,
-                                   static_cast<long>(area.address_of(run.first) + done));
-    if (wrote <= 0) {
-      if (wrote < 0 && wrote != -EIO) error = wrote;
-      break;
-    }
-    done += static_cast<std::size_t>(wrote);
-  }
-  sys::close(static_cast<int>(memory));
-  const std::size_t whole = done >> area.extent->page_shift << area.extent->page_shift;
-  return whole > 0 ? static_cast<long>(whole) : error;
-}
-
 // Gives the content to busy pages; returns bytes or an error like write_object.
 long provide(const Area& area, Run run, const FillRequest& request, std::uintptr_t source) noexcept {
   const Extent& extent = *area.extent;
   const long bytes = static_cast<long>(run.count << extent.page_shift);
   switch (request.fill) {
     case Fill::kCopy:
-      return extent.kind == Kind::kNative ? write_native(area, run, source) : write_object(extent, run, source);
+      if (extent.kind != Kind::kNative) return write_object(extent, run, source);
+      return write_native(area.address_of(run.first), source, extent.page_size());
     case Fill::kZero:
       // A hole reads as zeroes; in shared memory the page has to exist for the other mappings.
       if (extent.kind == Kind::kShared)

@@ -13,6 +13,7 @@
 #include "engine/user/sigsafe/fill.h"
 #include "engine/user/sigsafe/handler.h"
 #include "engine/user/sigsafe/maps.h"
+#include "engine/user/sigsafe/write_native.h"
 
 namespace userfault::sigsafe {
 namespace {
@@ -147,21 +148,12 @@ long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcep
   return tracked ? 0 : open_run(*area, {index, 1}, false);
 }
 
-// A target that is only write-protected has no object: its closed page is written as fill.cc does.
-long write_behind(std::uintptr_t to, const char* buffer) noexcept {
-  const long memory = sys::openat("/proc/self/mem", O_RDWR | O_CLOEXEC);
-  if (memory < 0) return memory;
-  const long wrote = sys::pwrite(static_cast<int>(memory), buffer, 4096, static_cast<long>(to));
-  sys::close(static_cast<int>(memory));
-  return wrote;
-}
-
 long put_page(std::uintptr_t to, const char* buffer) noexcept {
   const Area& area = *space.find(to);
   const std::size_t index = area.page_at(to);
   if (const long result = close_run(area, {index, 1}); result < 0) return result;
   const long wrote = area.extent->kind == Kind::kNative
-                         ? write_behind(to, buffer)
+                         ? write_native(to, reinterpret_cast<std::uintptr_t>(buffer), 4096)
                          : sys::pwrite(area.extent->fd, buffer, 4096, area.extent->offset_of(index));
   if (wrote != 4096) return -ENOMEM;
   if (const long result = open_run(area, {index, 1}, false); result < 0) return result;

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Filling private memory that stays what it was (Kind::kNative), which has no object to fill it through.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace userfault::sigsafe {
+
+// Gives content to one page that is closed and empty, without opening it. The bytes (`bytes`, a page), or
+// -EFAULT when the source cannot be read, -ENOMEM.
+[[nodiscard]] long write_native(std::uintptr_t to, std::uintptr_t source, std::size_t bytes) noexcept;
+
+}  // namespace userfault::sigsafe
