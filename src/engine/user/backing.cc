@@ -149,9 +149,11 @@ FileSystem file_system_of_object(const Mapping& mapping) noexcept {
 }
 
 FileSystem type_of(const Mapping& mapping) noexcept {
-  if (mapping.inode == 0 || mapping.system_v) return FileSystem::kOther;
-  if (mapping.device == devices().shmem) return FileSystem::kTmpfs;
+  if (mapping.inode == 0) return FileSystem::kOther;
+  // Before Linux 6.11 nothing but the device tells the size of its pages.
   if (mapping.device == devices().huge) return FileSystem::kHugetlbfs;
+  if (mapping.system_v) return FileSystem::kOther;
+  if (mapping.device == devices().shmem) return FileSystem::kTmpfs;
   const FileSystem mounted = file_system_of(mapping.device);
   return mounted != FileSystem::kOther ? mounted : file_system_of_object(mapping);
 }

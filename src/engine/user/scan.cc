@@ -236,7 +236,10 @@ class Walk {
       part.vec_len = output_.wants() ? std::size(regions) : 0;
       part.max_pages = request_.max_pages == 0 ? 0 : output_.pages_left();
       const long found = kernel_engine().scan(&part);
-      // A kernel before 6.7 cannot tell, which matters only where there is something.
+      // A kernel before 6.7 cannot tell, which matters only where there is something; that nobody tracks it is
+      // certain there, as FEATURE_WP_ASYNC came with PAGEMAP_SCAN.
+      if (found == -ENOTTY && (request_.flags & USERFAULT_SCAN_CHECK_WPASYNC) != 0 && has_mapping(start, end))
+        return -EPERM;
       if (found < 0) return has_mapping(start, end) ? found : 0;
       for (long i = 0; i < found; ++i) {
         const std::uintptr_t taken = output_.add(regions[i].start, regions[i].end, regions[i].categories);

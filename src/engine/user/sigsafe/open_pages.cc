@@ -78,7 +78,7 @@ long open_closed(const Area& area, Run run, bool read_only) noexcept {
     i += same.count;
     const std::uint8_t state = load(area, same.first);
     if ((state & page::kOpen) != 0) continue;
-    const bool guards = area.extent->guards.load(std::memory_order_relaxed);
+    bool guards = area.extent->guards.load(std::memory_order_relaxed);
     if (guards && same.count < kLongRun) {
       const long result = open_chunk(area, same.first);
       if (result == 0) {
@@ -87,11 +87,12 @@ long open_closed(const Area& area, Run run, bool read_only) noexcept {
       }
       if (result != -EINVAL) return result;
       // The kernel, or this mapping (mlock), has no guard pages: one mprotect a run from now on.
+      guards = false;
       area.extent->guards.store(false, std::memory_order_relaxed);
     }
     const long result = set_protection(area, same, protection_of(area, read_only));
     if (result == -ENOMEM && guards) {
-      if (const long chunk = open_chunk(area, same.first); chunk < 0) return chunk;
+      if (const long chunk = open_chunk(area, same.first); chunk < 0) return chunk == -EINVAL ? result : chunk;
       i = same.first;
       continue;
     }
