@@ -78,8 +78,8 @@ make_root
 status=0
 for entry in "${wanted[@]}"; do
   kernel=$(fetch_kernel "${entry%%:*}" "${entry#*:}") || { status=1; continue; }
-  log=$kept/$(basename "$kernel").log
-  echo "== $(basename "$kernel") (everything it says is in $log)"
+  log=${kernel%%.deb.d/*}.log
+  echo "== $(basename "$log" .log) (everything it says is in $log)"
   timeout "${BOOT_LIMIT:-7200}" qemu-system-x86_64 "${accelerate[@]}" -smp 2 -m 2048 -nographic -no-reboot \
     -kernel "$kernel" -initrd "$root.gz" -append 'console=ttyS0 quiet panic=-1' </dev/null >"$log" 2>&1 || status=1
   tr -d '\r' <"$log" | grep -E '^(kernel|user): (fail|engine)' || { echo "nothing was tested"; status=1; }
