@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Served memory that the program gives back is given back by the engine too: private memory lives in
 // an object of the engine's, and unmapping a part of it leaves that part in the object.
-#include <dirent.h>
-#include <sys/stat.h>
-
-#include <cstdlib>
-#include <string>
-
-#include "user_support.h"
+#include "user_objects.h"
 
 namespace userfault::test {
 namespace {
@@ -15,21 +9,7 @@ namespace {
 constexpr std::size_t kPages = 16384;  // 64 MiB
 constexpr std::size_t kMib = std::size_t{1} << 20;
 
-// What the anonymous objects behind this process's descriptors hold.
-std::size_t bytes_in_objects() {
-  std::size_t blocks = 0;
-  DIR* folder = ::opendir("/proc/self/fd");
-  if (folder == nullptr) return 0;
-  while (const dirent* entry = ::readdir(folder)) {
-    char target[128] = {};
-    const std::string path = std::string("/proc/self/fd/") + entry->d_name;
-    if (::readlink(path.c_str(), target, sizeof target - 1) <= 0 || std::strncmp(target, "/memfd:", 7) != 0) continue;
-    struct stat status {};
-    if (::stat(path.c_str(), &status) == 0) blocks += static_cast<std::size_t>(status.st_blocks);
-  }
-  ::closedir(folder);
-  return blocks * 512;
-}
+std::size_t bytes_in_objects() { return find_objects().pages * kPage; }
 
 class UserMemory : public testing::Test {
  protected:

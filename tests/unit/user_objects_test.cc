@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // More private mappings than memfds: which descriptors and which memory they take (REG-10).
-#include <dirent.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
-#include <set>
-#include <string>
-
-#include "user_support.h"
+#include "user_objects.h"
 
 namespace userfault::test {
 namespace {
@@ -15,30 +10,6 @@ namespace {
 constexpr std::size_t kRegions = 200;
 constexpr std::size_t kEach = 3;  // pages of a region; one that is not registered lies behind it
 constexpr std::size_t kStride = kEach + 1;
-
-struct Objects {
-  std::size_t descriptors = 0;
-  std::size_t pages = 0;  // that hold something
-};
-
-Objects find_objects() {
-  Objects objects;
-  std::set<ino_t> seen;
-  DIR* const directory = ::opendir("/proc/self/fd");
-  if (directory == nullptr) return objects;
-  while (const dirent* entry = ::readdir(directory)) {
-    char target[64] = "";
-    const std::string name = entry->d_name;
-    if (::readlinkat(::dirfd(directory), name.c_str(), target, sizeof target - 1) <= 0) continue;
-    struct stat status {};
-    if (std::string(target) != "/memfd:userfault (deleted)") continue;
-    if (::fstat(std::atoi(name.c_str()), &status) != 0 || !seen.insert(status.st_ino).second) continue;
-    ++objects.descriptors;
-    objects.pages += static_cast<std::size_t>(status.st_blocks) * 512 / kPage;
-  }
-  ::closedir(directory);
-  return objects;
-}
 
 class ManyRegions {
  public:

@@ -148,8 +148,11 @@ FileSystem file_system_of_object(const Mapping& mapping) noexcept {
   return status.f_type == kHugetlbfsMagic ? FileSystem::kHugetlbfs : FileSystem::kOther;
 }
 
+// The inode of a System V segment is its identifier, and the first one's is 0.
+bool has_object(const Mapping& mapping) noexcept { return mapping.inode != 0 || mapping.system_v; }
+
 FileSystem type_of(const Mapping& mapping) noexcept {
-  if (mapping.inode == 0) return FileSystem::kOther;
+  if (!has_object(mapping)) return FileSystem::kOther;
   // Before Linux 6.11 nothing but the device tells the size of its pages.
   if (mapping.device == devices().huge) return FileSystem::kHugetlbfs;
   if (mapping.system_v) return FileSystem::kOther;
@@ -165,11 +168,10 @@ Backing classify(const Mapping& mapping) noexcept {
   // measured on 6.18, whatever the manual page says).
   if (mapping.special) return {};
   Backing backing{.known = true, .shared = mapping.shared};
-  const bool has_object = mapping.inode != 0;
   const FileSystem type = type_of(mapping);
   backing.huge = mapping.page_size > 4096 || type == FileSystem::kHugetlbfs;
   backing.page_size = mapping.page_size != 0 ? mapping.page_size : backing.huge ? std::size_t{2} << 20 : 4096;
-  backing.anonymous = !has_object || (backing.huge && !mapping.shared);
+  backing.anonymous = !has_object(mapping) || (backing.huge && !mapping.shared);
   if (!backing.anonymous && !backing.huge && (type != FileSystem::kTmpfs || !mapping.shared)) backing.file = true;
   return backing;
 }
