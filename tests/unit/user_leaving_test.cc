@@ -3,10 +3,15 @@
 // on, and the processes they make.
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <atomic>
+#include <chrono>
+#include <deque>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "bounded.h"
 #include "support/sanitizers.h"
@@ -32,14 +37,16 @@ void handle(int signal, void (*handler)(int), int flags = 0) {
 
 // ---- a wait whose page is filled on top of it and which is never returned to ----
 
-constexpr std::size_t kLeft = 66000;  // more than there are places for threads that wait
-sigjmp_buf way_out;
+constexpr std::size_t kThreads = 128;
+constexpr std::size_t kEach = 516;
+constexpr std::size_t kLeft = kThreads * kEach;  // more than there are places for threads that wait
 const Served* region = nullptr;
-std::atomic<std::size_t> touched{0};
-// How far below the access a handler runs that interrupted nothing but the access, or nothing yet.
-volatile std::uintptr_t access_frame = 0;
-volatile std::uintptr_t direct_distance = 0;
 std::atomic<std::size_t> left{0};
+thread_local sigjmp_buf way_out;
+thread_local volatile std::size_t touched = 0;  // the page
+// How far below the access a handler runs that interrupted nothing but the access, or nothing yet.
+thread_local volatile std::uintptr_t access_frame = 0;
+thread_local volatile std::uintptr_t direct_distance = 0;
 
 std::uintptr_t distance_of_handler() {
   return access_frame - reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
@@ -50,31 +57,47 @@ void measure(int) { direct_distance = distance_of_handler(); }
 // Below two frames of signals, not one, it runs on top of the wait.
 void fill_and_leave(int) {
   if (distance_of_handler() < direct_distance + direct_distance / 2) return;
-  userfault_ioctl_zeropage(region->fd, region->page(touched.load()), kPage, 0, nullptr);
+  userfault_ioctl_zeropage(region->fd, region->page(touched), kPage, 0, nullptr);
   left.fetch_add(1);
   siglongjmp(way_out, 1);
 }
 
-[[gnu::noinline]] void touch_pages_and_be_left() {
+[[gnu::noinline]] void touch_and_be_left(std::size_t page) {
+  touched = page;
+  if (sigsetjmp(way_out, 1) == 0) static_cast<void>(*static_cast<volatile char*>(region->page(touched)));
+}
+
+void touch_pages_and_be_left(std::size_t first) {
   access_frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  handle(SIGUSR2, measure);
   ::raise(SIGUSR2);
-  for (; touched.load() < kLeft; ++touched)
-    if (sigsetjmp(way_out, 1) == 0) static_cast<void>(*static_cast<volatile char*>(region->page(touched.load())));
+  for (std::size_t i = 0; i < kEach; ++i) touch_and_be_left(first + i);
+}
+
+// For a moment a wait holds signals back, and one that comes in it finds no wait to leave: it is sent when
+// the wait is older, and once more when the fault is sent again.
+void signal_who_waits(int fd) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kOldEnough{12};
+  std::deque<std::pair<Clock::time_point, std::uint32_t>> waiting;
+  while (left.load() < kLeft) {
+    userfault_msg message{};
+    while (userfault_read(fd, &message, sizeof message) == sizeof message)
+      waiting.emplace_back(Clock::now() + kOldEnough, std::uint32_t{message.arg.pagefault.feat.ptid});
+    for (; !waiting.empty() && waiting.front().first <= Clock::now(); waiting.pop_front())
+      ::syscall(SYS_tgkill, ::getpid(), waiting.front().second, SIGUSR1);
+    wait_readable(fd, 1);
+  }
 }
 
 void leave_more_waits_than_there_are_places(const Complaint& complaint) {
-  const Served served(kLeft + 1);
+  const Served served(kLeft + 1, USERFAULT_FEATURE_THREAD_ID);
   region = &served;
   handle(SIGUSR1, fill_and_leave);
-  std::thread toucher(touch_pages_and_be_left);
-  while (touched.load() < kLeft) {
-    userfault_msg message{};
-    if (userfault_read(served.fd, &message, sizeof message) == sizeof message)
-      ::pthread_kill(toucher.native_handle(), SIGUSR1);
-  }
-  toucher.join();
-  complaint.unless(left.load() == kLeft, "some waits were not left");
+  handle(SIGUSR2, measure);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < kThreads; ++i) threads.emplace_back(touch_pages_and_be_left, i * kEach);
+  signal_who_waits(served.fd);
+  for (std::thread& thread : threads) thread.join();
   std::thread another([&] { complaint.unless(served.content(kLeft) == Content::kPattern, "wrong content"); });
   complaint.unless(wait_readable(served.fd, 5000), "the next fault is not reported");
   complaint.unless(served.copy(kLeft) == 0, "COPY");

@@ -341,14 +341,22 @@ bool signal_is_pending(SignalMask mask) noexcept {
   return (pending & ~mask) != 0;
 }
 
+// The first sleep, which most waits end with, leaves signals blocked: a handler that ran on top of it as its
+// time ran out would go unnoticed, and the fault not be sent again. And it saves two system calls a fault.
+bool sleep_a_moment(Waiter& waiter) noexcept {
+  while (sys::futex_wait(&waiter.state, Waiter::kSleeping, &kSoon) != -ETIMEDOUT)
+    if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return true;
+  return waiter.state.load(std::memory_order_acquire) == Waiter::kWoken;
+}
+
 // One sleep with the program's mask, which stays in force when it ends with kWoken; kSignal or kTimeout
 // otherwise, with signals blocked again.
-WaitEnd sleep_once(Waiter& waiter, SignalMask mask, const timespec& timeout) noexcept {
+WaitEnd sleep_once(Waiter& waiter, SignalMask mask) noexcept {
   if (signal_is_pending(mask)) return WaitEnd::kSignal;
   // From here on handlers of the program may run on top of us, and may never come back.
   sys::swap_signal_mask(mask);
   long result;
-  do result = sys::futex_wait(&waiter.state, Waiter::kSleeping, &timeout);
+  do result = sys::futex_wait(&waiter.state, Waiter::kSleeping, &kLong);
   while (result != -EINTR && result != -ETIMEDOUT && waiter.state.load(std::memory_order_acquire) != Waiter::kWoken);
   if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return WaitEnd::kWoken;
   sys::swap_signal_mask(~kSynchronous);
@@ -363,9 +371,11 @@ WaitEnd sleep_until_woken(Instance& instance, const QueuedFault& fault, SignalMa
   if (spin_while(waiter.state, Waiter::kRunning, length, instance.waiting)) return WaitEnd::kWoken;
   std::uint32_t running = Waiter::kRunning;
   if (!waiter.state.compare_exchange_strong(running, Waiter::kSleeping)) return WaitEnd::kWoken;
-  WaitEnd end = sleep_once(waiter, mask, kSoon);
-  if (end == WaitEnd::kTimeout) call_for_readers(instance);
-  while (end == WaitEnd::kTimeout) end = sleep_once(waiter, mask, kLong);
+  if (sleep_a_moment(waiter)) return WaitEnd::kWoken;
+  call_for_readers(instance);
+  WaitEnd end;
+  do end = sleep_once(waiter, mask);
+  while (end == WaitEnd::kTimeout);
   return end;
 }
 
