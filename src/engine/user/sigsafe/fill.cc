@@ -128,6 +128,20 @@ long write_object(const Extent& extent, Run run, std::uintptr_t source) noexcept
   return whole > 0 ? static_cast<long>(whole) : error;
 }
 
+// In the object, through the alias. MADV_POPULATE_WRITE is Linux 5.14; before, an access does the same, page by
+// page, and a read one suffices: that of a shared mapping makes the page.
+long make_zero_pages(const Extent& extent, Run run) noexcept {
+  constexpr int kPopulateWrite = 23;
+  const std::size_t bytes = run.count << extent.page_shift;
+  const long made = sys::madvise(extent.alias_of(run.first), bytes, kPopulateWrite);
+  if (made == 0) return static_cast<long>(bytes);
+  if (made != -EINVAL) return -ENOMEM;
+  char byte;
+  for (std::size_t i = run.first; i < run.first + run.count; ++i)
+    if (!guarded_copy(&byte, reinterpret_cast<const void*>(extent.alias_of(i)), 1)) return -ENOMEM;
+  return static_cast<long>(bytes);
+}
+
 // Gives the content to busy pages; returns bytes or an error like write_object.
 long provide(const Area& area, Run run, const FillRequest& request, std::uintptr_t source) noexcept {
   const Extent& extent = *area.extent;
@@ -138,11 +152,7 @@ long provide(const Area& area, Run run, const FillRequest& request, std::uintptr
       return write_native(area.address_of(run.first), source, extent.page_size());
     case Fill::kZero:
       // A hole reads as zeroes; in shared memory the page has to exist for the other mappings.
-      if (extent.kind == Kind::kShared)
-        return sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), 23 /* POPULATE_WRITE */) < 0
-                   ? -ENOMEM
-                   : bytes;
-      return bytes;
+      return extent.kind == Kind::kShared ? make_zero_pages(extent, run) : bytes;
     case Fill::kContinue: {
       std::size_t cached = 0;
       Presence found = Presence::kPresent;
