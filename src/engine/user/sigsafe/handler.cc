@@ -84,7 +84,7 @@ Repeat& repeat_of(const Access& access) noexcept { return repeats[(access.frame 
 // Under the table's lock, shared.
 bool too_often(const Access& access, std::uint32_t most = kTooOften) noexcept {
   const std::uint64_t key = (access.address << 16) ^ access.frame ^ (access.write ? std::uint64_t{1} << 63 : 0);
-  // Another access of the thread, or a change of the layout in between, begins a new row.
+  // Another access of the thread, or a change of the layout in between, begins another row.
   Repeat& slot = repeat_of(access);
   const bool other_access = slot.key.exchange(key, std::memory_order_relaxed) != key;
   const bool other_layout = slot.changes.exchange(next_transition, std::memory_order_relaxed) != next_transition;

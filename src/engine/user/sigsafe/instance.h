@@ -10,7 +10,7 @@
 // A waiter lives in a slot of a fixed pool, not on the stack of the handler that waits: a handler
 // of the program may run on top of the wait and siglongjmp out of it, and what it leaves behind must
 // stay valid memory. A slot that was abandoned like this is found by its thread's next fault (a
-// frame at or below the new one is gone) and taken back; those of threads that have ended are looked
+// frame at or below the latest one is gone) and taken back; those of threads that have ended are looked
 // for when the pool runs out.
 //
 // An instance is a slot, too, and may stand for another descriptor by the time a thread that waited

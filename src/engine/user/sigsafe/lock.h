@@ -84,7 +84,7 @@ class Mutex {
   std::atomic<int> owner_{0};
 };
 
-// Many readers or one writer; a writer that waits keeps new readers out, so it is not starved.
+// Many readers or one writer; a writer that waits keeps further readers out, so it is not starved.
 class SharedMutex {
  public:
   void lock_shared() noexcept {

@@ -160,7 +160,7 @@ class LockedForProtection {
   Extent* extent_;
 };
 
-// A new extent with all states zero; null when memory is short. Exclusive lock.
+// An extent with all states zero; null when memory is short. Exclusive lock.
 [[nodiscard]] Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept;
 void hold(Extent* extent) noexcept;
 void drop(Extent* extent) noexcept;

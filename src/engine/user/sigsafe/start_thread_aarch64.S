@@ -16,7 +16,7 @@ userfault_sigsafe_start_thread:
     svc #0
     cbz x0, 1f
     ret
-1:  /* The new thread, on its own stack: the end of every backtrace. */
+1:  /* The thread that was made, on its own stack: the end of every backtrace. */
     .cfi_undefined x30
     mov x29, xzr
     blr x9

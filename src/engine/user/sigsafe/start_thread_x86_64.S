@@ -18,7 +18,7 @@ userfault_sigsafe_start_thread:
     test %rax, %rax
     jz 1f
     ret
-1:  /* The new thread, on its own stack: the end of every backtrace. */
+1:  /* The thread that was made, on its own stack: the end of every backtrace. */
     .cfi_undefined rip
     xor %ebp, %ebp
     call *%r9
