@@ -32,7 +32,8 @@ enum userfault_engine {
 /*
  * A new descriptor. `flags`: O_CLOEXEC, O_NONBLOCK, USERFAULT_USER_MODE_ONLY; another bit: EINVAL.
  * The kernel engine tries userfaultfd(2), then /dev/userfaultfd. EPERM, EACCES, ENOSYS: refused
- * (`userfault doctor` says by whom); EMFILE, ENFILE, ENOMEM.
+ * (`userfault doctor` says by whom); EMFILE, ENFILE, ENOMEM. The user engine: EPERM in a child of a
+ * clone(2) that libc does not know of, whose process used it before; fork(2) such a child instead.
  *
  * USERFAULT_FEATURE_EVENT_FORK needs CAP_SYS_PTRACE on both engines. On the user engine, where it
  * guards nothing, USERFAULT_EVENT_FORK=unprivileged in the environment lifts that.

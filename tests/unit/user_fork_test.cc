@@ -306,6 +306,12 @@ TEST(UserFork, ARawCopyDoesTheParentNoHarm) {
     static_cast<void>(userfault_madvise(served.page(0), kPage, MADV_DONTNEED));
     static_cast<void>(userfault_mprotect(served.page(1), kPage, PROT_NONE));
     static_cast<void>(userfault_munmap(served.page(2), 2 * kPage));
+    // Over memory of the child's own, and of what the parent has there.
+    void* const own = ::mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    static_cast<void>(userfault_mremap(own, 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, served.page(0)));
+    static_cast<void>(
+        userfault_mremap(served.page(2), 2 * kPage, 2 * kPage, MREMAP_MAYMOVE | MREMAP_FIXED, served.page(6)));
+    if (userfault_open(USERFAULT_ENGINE_USER, O_CLOEXEC) != -1 || errno != EPERM) ::_exit(254);
     if (const int error = served.copy(5); error != 0) ::_exit(error);
     ::_exit(served.copy(5) == EEXIST ? 0 : 255);
   }

@@ -32,7 +32,7 @@
 #include "engine/user/descriptors.h"
 #include "engine/user/protocol.h"
 #include "engine/user/serve.h"
-#include "engine/user/sigsafe/objects.h"
+#include "engine/user/sigsafe/out_of_the_way.h"
 #include "engine/user/sigsafe/start_thread.h"
 
 namespace userfault::engine::user::agent {

@@ -20,7 +20,7 @@
 #include "engine/user/fork.h"
 #include "engine/user/registration.h"
 #include "engine/user/sigsafe/handler.h"
-#include "engine/user/sigsafe/objects.h"
+#include "engine/user/sigsafe/out_of_the_way.h"
 #include "engine/user/user_engine.h"
 
 namespace userfault::engine::user {
@@ -128,6 +128,8 @@ Instance* find_instance(int fd) noexcept {
 
 int open_instance(int flags) noexcept {
   if ((flags & ~(O_CLOEXEC | O_NONBLOCK | USERFAULT_USER_MODE_ONLY)) != 0) return -EINVAL;
+  // Its faults would be nobody's, and a thread of the parent may have held the locks.
+  if (!is_own_process()) return -EPERM;
   SignalsBlocked blocked;
   Locked locked(opening);
   if (const long result = prepare(); result < 0) return static_cast<int>(result);

@@ -25,20 +25,6 @@ bool sensible(std::uintptr_t start, std::size_t length) noexcept {
   return (start & (kPage - 1)) == 0 && length != 0 && start + round_up(length) > start;
 }
 
-// Under the lock, either way.
-bool touches_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
-  const Area* area = space.lower(start);
-  return area != space.end() && area->start < end;
-}
-
-// In a copy of the process that was made past us the table, its lock and the objects are the parent's.
-bool touches_areas_locking(std::uintptr_t start, std::uintptr_t end) noexcept {
-  if (!is_own_process()) return false;
-  SignalsBlocked blocked;
-  LockedShared locked(space.lock);
-  return touches_areas(start, end);
-}
-
 void prepare_unmap(Events& events, std::uintptr_t start, std::uintptr_t end) noexcept {
   for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
     events.prepare(area->instance, USERFAULT_FEATURE_EVENT_UNMAP, range_event(USERFAULT_EVENT_UNMAP, start, end));
@@ -286,24 +272,30 @@ void forget_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
   space.erase(start, end);
 }
 
+bool is_served(std::uintptr_t start, std::uintptr_t end) noexcept {
+  if (!is_own_process()) return false;
+  SignalsBlocked blocked;
+  LockedShared locked(space.lock);
+  const Area* area = space.lower(start);
+  return area != space.end() && area->start < end;
+}
+
 int munmap(std::uintptr_t start, std::size_t length) noexcept {
   const std::uintptr_t end = start + round_up(length);
-  if (!sensible(start, length) || !touches_areas_locking(start, end))
-    return static_cast<int>(sys::munmap(start, length));
+  if (!sensible(start, length) || !is_served(start, end)) return static_cast<int>(sys::munmap(start, length));
   return static_cast<int>(replace(start, end, [&] { return sys::munmap(start, length); }));
 }
 
 std::intptr_t mmap(std::uintptr_t start, std::size_t length, int protection, int flags, int fd, off_t offset) noexcept {
   const auto call = [&] { return sys::mmap(start, length, protection, flags, fd, offset); };
   const std::uintptr_t end = start + round_up(length);
-  if ((flags & MAP_FIXED) == 0 || !sensible(start, length) || !touches_areas_locking(start, end)) return call();
+  if ((flags & MAP_FIXED) == 0 || !sensible(start, length) || !is_served(start, end)) return call();
   return replace(start, end, call);
 }
 
 int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept {
   const std::uintptr_t end = start + round_up(length);
-  if (!sensible(start, length) || !touches_areas_locking(start, end))
-    return static_cast<int>(sys::madvise(start, length, advice));
+  if (!sensible(start, length) || !is_served(start, end)) return static_cast<int>(sys::madvise(start, length, advice));
   const bool drops = drops_pages(advice);
   const bool brings = advice == kPopulateRead || advice == kPopulateWrite;
   if (brings) bring_pages(start, end, advice);
@@ -370,8 +362,7 @@ long protect_part(std::uintptr_t start, std::uintptr_t end, int protection) noex
 
 int mprotect(std::uintptr_t start, std::size_t length, int protection) noexcept {
   const std::uintptr_t end = start + round_up(length);
-  if (!sensible(start, length) || (protection & ~(PROT_READ | PROT_WRITE | PROT_EXEC)) != 0 ||
-      !touches_areas_locking(start, end))
+  if (!sensible(start, length) || (protection & ~(PROT_READ | PROT_WRITE | PROT_EXEC)) != 0 || !is_served(start, end))
     return static_cast<int>(sys::mprotect(start, length, protection));
   SignalsBlocked blocked;
   Locked locked(space.lock);
@@ -400,7 +391,7 @@ std::uintptr_t change_break(std::uintptr_t wanted) noexcept {
   const std::uintptr_t before = call(0);
   const std::uintptr_t start = layout::round_up(wanted);
   const std::uintptr_t end = layout::round_up(before);
-  if (wanted == 0 || start >= end || !layout::touches_areas_locking(start, end)) return call(wanted);
+  if (wanted == 0 || start >= end || !layout::is_served(start, end)) return call(wanted);
   const std::intptr_t result = layout::replace(start, end, [&] { return call(wanted) == wanted ? 0 : -ENOMEM; });
   return result == 0 ? wanted : call(0);
 }

@@ -18,6 +18,11 @@ namespace userfault::engine::user::layout {
 [[nodiscard]] int madvise(std::uintptr_t start, std::size_t length, int advice) noexcept;
 [[nodiscard]] int mprotect(std::uintptr_t start, std::size_t length, int protection) noexcept;
 
+// Whether areas of ours lie in [start, end): what all of the above ask first, and whoever else looks into the
+// table from outside. Not in a copy of the process that was made past us (a raw clone(2)), where the table, its
+// lock and the objects are the parent's.
+[[nodiscard]] bool is_served(std::uintptr_t start, std::uintptr_t end) noexcept;
+
 // Takes what was unmapped, [start, end), out of the table, and its memory from our objects. Under the
 // exclusive lock; it was cut at both ends.
 void forget_areas(std::uintptr_t start, std::uintptr_t end) noexcept;

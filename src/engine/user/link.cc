@@ -9,7 +9,7 @@
 #include <cerrno>
 
 #include "engine/user/descriptors.h"
-#include "engine/user/sigsafe/objects.h"
+#include "engine/user/sigsafe/out_of_the_way.h"
 
 namespace userfault::engine::user::foreign {
 

@@ -311,13 +311,6 @@ std::intptr_t move_over_served(const Move& move, int flags) noexcept {
   return result;
 }
 
-bool is_served(std::uintptr_t start, std::size_t length) noexcept {
-  SignalsBlocked blocked;
-  LockedShared locked(space.lock);
-  const Area* area = space.lower(start);
-  return area != space.end() && area->start < start + length;
-}
-
 bool is_private(std::uintptr_t address) noexcept {
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
@@ -384,8 +377,8 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
   // Duplicating a shared mapping (old size 0) makes a mapping that is registered with nobody. What is
   // shared only because we made it so cannot be duplicated.
   if (move.old_length == 0 && is_private(from)) return -EINVAL;
-  const bool from_served = move.old_length != 0 && is_served(from, move.old_length);
-  const bool over_served = fixed && is_served(to, move.new_length);
+  const bool from_served = move.old_length != 0 && is_served(from, from + move.old_length);
+  const bool over_served = fixed && is_served(to, to + move.new_length);
   if (move.new_length == 0 || (!from_served && !over_served))
     return sys::mremap(from, old_length, new_length, flags, to);
   if ((from & (kPage - 1)) != 0) return -EINVAL;

@@ -10,8 +10,10 @@
 #include <cstddef>
 
 #include "engine/engine.h"
+#include "engine/user/layout.h"
 #include "engine/user/sigsafe/copy.h"
 #include "engine/user/sigsafe/fill.h"
+#include "engine/user/sigsafe/instance.h"
 #include "engine/user/sigsafe/maps.h"
 #include "engine/user/touching.h"
 
@@ -330,19 +332,13 @@ long check(const userfault_scan& request) noexcept {
   return request.end < request.start ? -EFAULT : 0;
 }
 
-bool is_served(std::uintptr_t start, std::uintptr_t end) noexcept {
-  SignalsBlocked blocked;
-  LockedShared locked(space.lock);
-  const Area* area = space.lower(start);
-  return area != space.end() && (area->start < end || area->start <= start);
-}
-
 }  // namespace
 
 long scan(userfault_scan* argument) noexcept {
   userfault_scan request;
   if (!guarded_copy(&request, argument, sizeof request)) return -EFAULT;
-  if (!is_served(request.start, request.end)) return kernel_engine().scan(argument);
+  const std::uint64_t end = request.end > request.start ? request.end : request.start + 1;
+  if (!layout::is_served(request.start, end)) return kernel_engine().scan(argument);
   if (const long bad = check(request); bad < 0) return bad;
   // The answer may have to go where a monitor must bring a page first.
   const Buffer answer{request.vec, request.vec_len * sizeof(userfault_page_region)};
@@ -362,6 +358,7 @@ long scan(userfault_scan* argument) noexcept {
 }
 
 bool is_write_protected(std::uintptr_t address) noexcept {
+  if (!is_own_process()) return false;
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
   const Area* area = space.find(address);

@@ -52,6 +52,7 @@ Finding look_at(const Area& area, std::size_t index, Access access) noexcept {
 }  // namespace
 
 std::uintptr_t first_closed(Buffer buffer, Access access) noexcept {
+  if (!is_own_process()) return 0;
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
   const std::uintptr_t end = buffer.start + buffer.bytes;

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "engine/user/sigsafe/instance.h"
+#include "engine/user/sigsafe/out_of_the_way.h"
 
 namespace userfault::sigsafe {
 namespace {
@@ -126,14 +127,6 @@ void release_place(Extent& extent) noexcept {
 
 void disown_objects() noexcept {
   for (Object& object : objects) object.ours = false;
-}
-
-int out_of_the_way(int fd) noexcept {
-  constexpr long kOutOfTheWay = 900;
-  const long moved = raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, kOutOfTheWay);
-  if (moved < 0) return fd;
-  sys::close(fd);
-  return static_cast<int>(moved);
 }
 
 }  // namespace userfault::sigsafe

@@ -24,7 +24,4 @@ void release_place(Extent& extent) noexcept;
 // In the child of a fork: the content is the parent's, to be read and left alone.
 void disown_objects() noexcept;
 
-// A descriptor of ours keeps out of the low numbers, which programs count on.
-[[nodiscard]] int out_of_the_way(int fd) noexcept;
-
 }  // namespace userfault::sigsafe
