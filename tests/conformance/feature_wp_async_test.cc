@@ -15,8 +15,10 @@ constexpr std::uint64_t kAsync = USERFAULT_FEATURE_WP_ASYNC;
 constexpr std::uint64_t kProtect = USERFAULT_WRITEPROTECT_MODE_WP;
 constexpr std::uint64_t kScanAndProtect = USERFAULT_SCAN_WP_MATCHING | USERFAULT_SCAN_CHECK_WPASYNC;
 
-std::vector<Range> written(const Mapping& map, std::uint64_t flags = 0) {
-  std::array<userfault_page_region, 16> regions{};
+using Regions = std::array<userfault_page_region, 16>;
+
+// Of all of `map`, for pages in `category`.
+userfault_scan scan_of(const Mapping& map, Regions& regions, std::uint64_t category, std::uint64_t flags) {
   userfault_scan scan{};
   scan.size = sizeof scan;
   scan.flags = flags;
@@ -24,8 +26,13 @@ std::vector<Range> written(const Mapping& map, std::uint64_t flags = 0) {
   scan.end = map.all().start + map.size();
   scan.vec = reinterpret_cast<std::uintptr_t>(regions.data());
   scan.vec_len = regions.size();
-  scan.category_mask = USERFAULT_PAGE_IS_WRITTEN;
-  scan.return_mask = USERFAULT_PAGE_IS_WRITTEN;
+  scan.category_mask = scan.return_mask = category;
+  return scan;
+}
+
+std::vector<Range> written(const Mapping& map, std::uint64_t flags = 0) {
+  Regions regions{};
+  userfault_scan scan = scan_of(map, regions, USERFAULT_PAGE_IS_WRITTEN, flags);
   const long count = userfault_pagemap_scan(&scan);
   if (count < 0) throw Broken("PAGEMAP_SCAN fails");
   EXPECT_EQ(scan.walk_end, scan.end);
@@ -94,15 +101,8 @@ CONFORMANCE_TEST(FeatureWpAsync, RoomThatEndsInAHugePage, "FEAT-15", Backings::k
   Mapping map(ctx, 3);
   Uffd uffd = watched(ctx, map);
   (void)touch_write(map.page(1), 7);
-  std::array<userfault_page_region, 4> regions{};
-  userfault_scan scan{};
-  scan.size = sizeof scan;
-  scan.flags = kScanAndProtect;
-  scan.start = map.all().start;
-  scan.end = map.all().start + map.size();
-  scan.vec = reinterpret_cast<std::uintptr_t>(regions.data());
-  scan.vec_len = regions.size();
-  scan.category_mask = scan.return_mask = USERFAULT_PAGE_IS_PRESENT;
+  Regions regions{};
+  userfault_scan scan = scan_of(map, regions, USERFAULT_PAGE_IS_PRESENT, kScanAndProtect);
   scan.max_pages = map.page_size() / 4096 + 3;
   ASSERT_EQ(userfault_pagemap_scan(&scan), 2);
   EXPECT_EQ(regions[0].start, map.range(0, 1).start);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * deny-userfaultfd [--user UID] PROGRAM ARGUMENT...: runs PROGRAM where the kernel's userfaultfd
+ * deny-userfaultfd [--old-kernel] [--user UID] PROGRAM ARGUMENT...: runs PROGRAM where the kernel's userfaultfd
  * does not exist for it, and proves that nobody asked for it.
  *
  * A seccomp filter kills the whole process, with SIGSYS, on userfaultfd(2) and on
@@ -9,6 +9,9 @@
  * /dev/userfaultfd stays visible but cannot be opened: in a private mount namespace it is bound over
  * itself with `nodev`, which holds for root too (mount(8)). Without root the node's own mode has to
  * refuse, and this program checks that it does.
+ *
+ * --old-kernel: besides, what came with Linux 5.14 and later and the user engine has a use for is answered as
+ * an older kernel answers it: MADV_POPULATE_*, guard pages, PROCMAP_QUERY and PAGEMAP_SCAN.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -67,6 +70,35 @@ static void install_filter(void) {
   if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) die("seccomp filter");
 }
 
+/* The numbers are newer than the headers of some systems. */
+#define POPULATE_READ 22
+#define POPULATE_WRITE 23
+#define GUARD_INSTALL 102
+#define GUARD_REMOVE 103
+#define PROCMAP_QUERY 0xc0686611u
+#define PAGEMAP_SCAN 0xc0606610u
+
+static void hide_what_is_newer(void) {
+  struct sock_filter filter[] = {
+      LOAD(nr),
+      EQUAL(SYS_madvise, 0, 6),
+      LOAD(args[2]),
+      EQUAL(POPULATE_READ, 3, 0),
+      EQUAL(POPULATE_WRITE, 2, 0),
+      EQUAL(GUARD_INSTALL, 1, 0),
+      EQUAL(GUARD_REMOVE, 0, 6),
+      ANSWER(SECCOMP_RET_ERRNO | EINVAL),
+      EQUAL(SYS_ioctl, 0, 4),
+      LOAD(args[1]),
+      EQUAL(PROCMAP_QUERY, 1, 0),
+      EQUAL(PAGEMAP_SCAN, 0, 1),
+      ANSWER(SECCOMP_RET_ERRNO | ENOTTY),
+      ANSWER(SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {.len = sizeof filter / sizeof filter[0], .filter = filter};
+  if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program)) die("seccomp filter");
+}
+
 static void deny_device(void) {
   struct stat status;
   if (stat(DEVICE, &status) && errno == ENOENT) return;
@@ -92,17 +124,20 @@ static void become(const char *text) {
 int main(int argc, char **argv) {
   int first = 1;
   const char *user = NULL;
-  if (argc > 2 && !strcmp(argv[1], "--user")) {
-    user = argv[2];
-    first = 3;
+  const int old_kernel = argc > 1 && !strcmp(argv[1], "--old-kernel");
+  if (old_kernel) ++first;
+  if (argc > first + 1 && !strcmp(argv[first], "--user")) {
+    user = argv[first + 1];
+    first += 2;
   }
   if (first >= argc) {
-    fprintf(stderr, "usage: deny-userfaultfd [--user UID] PROGRAM ARGUMENT...\n");
+    fprintf(stderr, "usage: deny-userfaultfd [--old-kernel] [--user UID] PROGRAM ARGUMENT...\n");
     return 125;
   }
   deny_device();
   if (user) become(user);
   install_filter();
+  if (old_kernel) hide_what_is_newer();
   execvp(argv[first], argv + first);
   die(argv[first]);
 }

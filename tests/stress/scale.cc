@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "support/memory.h"
+#include "support/sanitizers.h"
 
 namespace {
 
@@ -82,15 +83,6 @@ void read_one(const Memory& memory, std::size_t page) {
     fail("page %zu holds %016" PRIx64, page, value);
 }
 
-// AddressSanitizer's shadow is an eighth of the memory that was touched, and private.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kShadowed = true;
-#elif defined(__has_feature)
-constexpr bool kShadowed = __has_feature(address_sanitizer);
-#else
-constexpr bool kShadowed = false;
-#endif
-
 void random_walk(const Options& options, Backing backing) {
   const std::size_t pages = (options.size_mib << 20) / kPage;
   std::size_t peak = 0;
@@ -122,8 +114,9 @@ void random_walk(const Options& options, Backing backing) {
               static_cast<double>(status_bytes("VmPTE") - tables) / static_cast<double>(pages));
   if (peak >= max_map_count()) fail("%zu mappings", peak);
   constexpr std::size_t kConstant = 8 << 20;
-  if (kShadowed) std::printf("with AddressSanitizer's shadow in it: not judged\n");
-  if (!kShadowed && options.engine == USERFAULT_ENGINE_USER && ours > 4 * pages + kConstant)
+  // The shadow is an eighth of the memory that was touched, and private.
+  if (userfault::test::kAddressSanitizer) std::printf("with AddressSanitizer's shadow in it: not judged\n");
+  if (!userfault::test::kAddressSanitizer && options.engine == USERFAULT_ENGINE_USER && ours > 4 * pages + kConstant)
     fail("%zu bytes of private memory for %zu pages", ours, pages);
 }
 

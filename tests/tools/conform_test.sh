@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # userfault conform --engine user where the kernel's engine is out of reach: as a user without
-# privileges, and under a filter that kills on userfaultfd(2). No test may fail there; what needs
+# privileges, under a filter that kills on userfaultfd(2), and under one that hides what an older kernel does
+# not have. No test may fail there; what needs
 # what is not there is skipped by the suite itself. scripts/conform-table.sh shows the same runs as a table.
 # usage: conform_test.sh USERFAULT DENY CASE
 set -euo pipefail
@@ -23,11 +24,12 @@ case $case in
     command -v setpriv >/dev/null || skip "there is no setpriv (util-linux)"
     command=("${unprivileged[@]}" "${command[@]}")
     ;;&
-  seccomp | seccomp_unprivileged)
+  seccomp | seccomp_unprivileged | old_kernel)
     # 125 is the filter's own refusal, which says why: no mount namespace, no seccomp.
     status=0
     why=$("$deny" true 2>&1) || status=$?
     [ "$status" -ne 125 ] || skip "$why"
+    [ "$case" != old_kernel ] || command=(--old-kernel "${command[@]}")
     command=("$deny" "${command[@]}")
     ;;
   unprivileged) ;;

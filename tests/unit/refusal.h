@@ -27,16 +27,18 @@ bool install(std::array<sock_filter, N>& filter) {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-// Answers `action` to userfaultfd(2) whatever its flags, and allows the rest.
-inline bool filter_userfaultfd(std::uint32_t action) {
+// Answers `action` to one system call whatever its arguments, and allows the rest.
+inline bool filter_call(std::uint32_t number, std::uint32_t action) {
   std::array filter{
       sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
       sock_filter BPF_STMT(BPF_RET | BPF_K, action),
       sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   return install(filter);
 }
+
+inline bool filter_userfaultfd(std::uint32_t action) { return filter_call(SYS_userfaultfd, action); }
 
 // Answers `action` to the ioctl that makes a descriptor from the device.
 inline bool filter_device(std::uint32_t action) {

@@ -1,29 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels that do not let /proc/self/mem pass protection (proc_mem.force_override, Linux 6.12): a seccomp
 // filter answers as they do, EIO.
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-
-#include <array>
-#include <cstddef>
-
+#include "refusal.h"
 #include "user_support.h"
 
 namespace userfault::test {
 namespace {
 
-bool refuse_pwrite() {
-  std::array<sock_filter, 4> program{{
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pwrite64, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  }};
-  const sock_fprog filter{.len = program.size(), .filter = program.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
+bool refuse_pwrite() { return refusal::filter_call(SYS_pwrite64, SECCOMP_RET_ERRNO | EIO); }
 
 TEST(UserNoForce, MemoryThatIsOnlyProtectedIsFilledAllTheSame) {
   const pid_t child = start_child([] {
