@@ -51,5 +51,59 @@ TEST_F(UserMemory, DroppingAPartGivesItBack) {
   expect_a_quarter();
 }
 
+// Whether the page table has it, as it has what the kernel's COPY copied.
+bool is_mapped(const char* at) {
+  const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  std::uint64_t entry = 0;
+  const auto offset = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(at) / kPage * sizeof entry);
+  EXPECT_EQ(::pread(pagemap, &entry, sizeof entry, offset), static_cast<ssize_t>(sizeof entry));
+  ::close(pagemap);
+  return (entry >> 63) != 0;
+}
+
+bool can_populate() {
+  void* const at = ::mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14
+  const bool result = ::madvise(at, kPage, kPopulateRead) == 0;
+  ::munmap(at, kPage);
+  return result;
+}
+
+class UserMapping : public testing::TestWithParam<int> {};
+
+TEST_P(UserMapping, WhatAnswersAFaultIsMappedBeforeTheAccess) {
+  if (!can_populate()) GTEST_SKIP() << "Linux before 5.14: the access maps it";
+  const Served served(8, 0, USERFAULT_REGISTER_MODE_MISSING, GetParam() | MAP_ANONYMOUS);
+  ASSERT_EQ(served.copy(3), 0);
+  EXPECT_TRUE(is_mapped(served.page(3)));
+  EXPECT_FALSE(is_mapped(served.page(2)));
+  EXPECT_FALSE(is_mapped(served.page(4)));
+  EXPECT_EQ(served.content(3), Content::kPattern);
+  ASSERT_EQ(served.copy(2), 0);
+  EXPECT_TRUE(is_mapped(served.page(2)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, UserMapping, testing::Values(MAP_PRIVATE, MAP_SHARED),
+                         [](const auto& kind) { return kind.param == MAP_PRIVATE ? "private" : "shared"; });
+
+TEST(UserMapping, ZeroesTakeNoMemoryBeforeTheyAreUsed) {
+  const Served served(8);
+  const std::size_t before = bytes_in_objects();
+  ASSERT_EQ(userfault_ioctl_zeropage(served.fd, served.memory, served.bytes(), 0, nullptr), 0);
+  EXPECT_EQ(bytes_in_objects(), before);
+  EXPECT_EQ(served.content(5), Content::kZero);
+}
+
+// A short COPY into memory that may not be read must not keep later ones from being mapped.
+TEST(UserMapping, MemoryThatMayNotBeReadIsNoReasonToStop) {
+  if (!can_populate()) GTEST_SKIP() << "Linux before 5.14: the access maps it";
+  const Served closed(2);
+  ASSERT_EQ(userfault_mprotect(closed.memory, closed.bytes(), PROT_NONE), 0);
+  ASSERT_EQ(closed.copy(0), 0);
+  const Served served(2);
+  ASSERT_EQ(served.copy(0), 0);
+  EXPECT_TRUE(is_mapped(served.page(0)));
+}
+
 }  // namespace
 }  // namespace userfault::test
