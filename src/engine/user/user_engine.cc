@@ -57,7 +57,13 @@ ssize_t wait_and_take(Instance& instance, int fd, userfault_msg* into, std::size
       enter_reader(instance, reader);
       continue;
     }
-    if (spin_until_readable(instance, seen)) continue;
+    if (const SpinLength length = worth_spinning_for(instance); length != SpinLength::kNone) {
+      // Blocked before it is there, when there is time, not when somebody waits for it to be taken.
+      SignalsBlocked blocked;
+      const bool came = spin_until_readable(instance, seen, length);
+      if (const long taken = came ? read_as(instance, reader, into, most) : 0; taken != 0) return taken;
+      if (came) continue;
+    }
     if (const long result = wait_readable(instance, seen); result < 0) return result;
   }
 }

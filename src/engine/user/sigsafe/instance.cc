@@ -532,11 +532,14 @@ long read_as(Instance& instance, Reader& reader, userfault_msg* into, std::size_
   return static_cast<long>(take_locked(instance, into, count));
 }
 
-bool spin_until_readable(Instance& instance, std::uint32_t seen) noexcept {
+SpinLength worth_spinning_for(Instance& instance) noexcept {
   // Probing is for those who fault: a monitor may have nothing to do for hours.
   const SpinLength length = instance.reading.worth();
-  return spin_while(instance.arrivals, seen, length == SpinLength::kProbe ? SpinLength::kShort : length,
-                    instance.reading);
+  return length == SpinLength::kProbe ? SpinLength::kShort : length;
+}
+
+bool spin_until_readable(Instance& instance, std::uint32_t seen, SpinLength length) noexcept {
+  return spin_while(instance.arrivals, seen, length, instance.reading);
 }
 
 long wait_readable(Instance& instance, std::uint32_t seen) noexcept {

@@ -172,9 +172,10 @@ void enter_reader(Instance& instance, Reader& reader) noexcept;
 // take_messages() and, where there were some, leave_reader(). -EBADF: the descriptor was closed.
 [[nodiscard]] long read_as(Instance& instance, Reader& reader, userfault_msg* into, std::size_t count) noexcept;
 // Sleeps, with the caller's signal mask, until something arrived after `seen` was loaded from arrivals;
-// -EINTR after a signal. spin_until_readable waits a moment for the same without sleeping, and says
-// whether it came.
-[[nodiscard]] bool spin_until_readable(Instance& instance, std::uint32_t seen) noexcept;
+// -EINTR after a signal. spin_until_readable waits a moment for the same without sleeping, if that is worth
+// it, and says whether it came.
+[[nodiscard]] SpinLength worth_spinning_for(Instance& instance) noexcept;
+[[nodiscard]] bool spin_until_readable(Instance& instance, std::uint32_t seen, SpinLength length) noexcept;
 [[nodiscard]] long wait_readable(Instance& instance, std::uint32_t seen) noexcept;
 void leave_reader(Instance& instance, Reader& reader) noexcept;
 // The program is about to close this number: it must not be read from when it is something else.

@@ -12,7 +12,7 @@ namespace {
 
 constinit int processors = 1;
 
-constexpr std::uint64_t kLongest_ns = 30'000;
+constexpr std::uint64_t kLongest_ns = 80'000;
 
 std::uint64_t now_ns() noexcept {
   timespec now{};
@@ -51,8 +51,9 @@ std::uint32_t looks_in(std::uint64_t ns) noexcept {
 void prepare_spinning() noexcept {
   using namespace spin_details;
   if (most_looks.load() != 0) return;
-  most_looks.store(looks_in(kLongest_ns));
   processors = usable_processors();
+  // With one there is nobody to look for.
+  most_looks.store(processors > 1 ? looks_in(kLongest_ns) : 1);
   reset_spinning();
 }
 
