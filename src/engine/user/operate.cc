@@ -213,12 +213,9 @@ int protecting(Instance& instance, void* argument) noexcept {
   const bool silent = (request.mode & USERFAULT_WRITEPROTECT_MODE_DONTWAKE) != 0;
   if ((request.mode & ~(USERFAULT_WRITEPROTECT_MODE_WP | USERFAULT_WRITEPROTECT_MODE_DONTWAKE)) != 0) return -EINVAL;
   if (protect && silent) return -EINVAL;
-  const long result = write_protect(instance, request.range.start, request.range.len, protect);
-  if (result < 0) return static_cast<int>(result);
-  if (protect || silent) return 0;
-  SignalsBlocked blocked;
-  wake_range(instance, request.range.start, request.range.start + request.range.len);
-  return 0;
+  return static_cast<int>(write_protect(
+      instance,
+      {.start = request.range.start, .length = request.range.len, .protect = protect, .wake = !protect && !silent}));
 }
 
 }  // namespace

@@ -32,8 +32,14 @@ struct FillRequest {
 // -ENOENT unless [start, start + length) is one registered mapping. Under Space::lock.
 [[nodiscard]] long check_mapping(std::uintptr_t start, std::size_t length) noexcept;
 
+struct ProtectRequest {
+  std::uintptr_t start = 0;
+  std::size_t length = 0;
+  bool protect = false;
+  bool wake = false;  // who waits for what is not protected any more
+};
 // 0, -ENOENT, -EINVAL (huge pages cut), -ENOMEM, -EAGAIN.
-[[nodiscard]] long write_protect(Instance& instance, std::uintptr_t start, std::size_t length, bool protect) noexcept;
+[[nodiscard]] long write_protect(Instance& instance, const ProtectRequest& request) noexcept;
 
 // UFFDIO_MOVE.
 [[nodiscard]] long move_pages(Instance& instance, std::uintptr_t to, std::uintptr_t from, std::size_t length,

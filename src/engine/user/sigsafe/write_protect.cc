@@ -89,6 +89,32 @@ bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
   return find_mapping(start, &mapping) == 0 && mapping.start < end;
 }
 
+// Under the table's lock, shared.
+long change_range(const Instance& instance, const ProtectRequest& request) noexcept {
+  if (instance.changing.load() != 0) return -EAGAIN;
+  long result = -ENOENT;
+  const std::uintptr_t end = request.start + request.length;
+  for (std::uintptr_t at = request.start; at < end;) {
+    const Area* area = space.lower(at);
+    const std::uintptr_t next = area == space.end() || area->start > end ? end : area->start;
+    if (next > at) {
+      // A hole is passed over; memory that is mapped and not registered is an error.
+      if (has_mapping(at, next)) return -ENOENT;
+      at = next;
+      continue;
+    }
+    if (area->instance == nullptr || (area->modes & USERFAULT_REGISTER_MODE_WP) == 0) return -ENOENT;
+    const std::uintptr_t stop = area->end < end ? area->end : end;
+    if (area->extent->huge() && ((request.start | request.length) & (area->extent->page_size() - 1)) != 0)
+      return -EINVAL;
+    const Run run{area->page_at(at), (stop - at) >> area->extent->page_shift};
+    result = request.protect ? protect_area(*area, run) : unprotect_area(*area, run);
+    if (result < 0) return result;
+    at = stop;
+  }
+  return result;
+}
+
 }  // namespace
 
 std::uint64_t pagemap_entry(std::uintptr_t address) noexcept {
@@ -103,29 +129,14 @@ std::uint64_t pagemap_entry(std::uintptr_t address) noexcept {
 
 bool is_populated(std::uintptr_t address) noexcept { return entry_has_content(pagemap_entry(address)); }
 
-long write_protect(Instance& instance, std::uintptr_t start, std::size_t length, bool protect) noexcept {
+long write_protect(Instance& instance, const ProtectRequest& request) noexcept {
   SignalsBlocked blocked;
-  LockedShared locked(space.lock);
-  if (instance.changing.load() != 0) return -EAGAIN;
-  long result = -ENOENT;
-  const std::uintptr_t end = start + length;
-  for (std::uintptr_t at = start; at < end;) {
-    const Area* area = space.lower(at);
-    const std::uintptr_t next = area == space.end() || area->start > end ? end : area->start;
-    if (next > at) {
-      // A hole is passed over; memory that is mapped and not registered is an error.
-      if (has_mapping(at, next)) return -ENOENT;
-      at = next;
-      continue;
-    }
-    if (area->instance == nullptr || (area->modes & USERFAULT_REGISTER_MODE_WP) == 0) return -ENOENT;
-    const std::uintptr_t stop = area->end < end ? area->end : end;
-    if (area->extent->huge() && ((start | length) & (area->extent->page_size() - 1)) != 0) return -EINVAL;
-    const Run run{area->page_at(at), (stop - at) >> area->extent->page_shift};
-    result = protect ? protect_area(*area, run) : unprotect_area(*area, run);
-    if (result < 0) return result;
-    at = stop;
+  long result;
+  {
+    LockedShared locked(space.lock);
+    result = change_range(instance, request);
   }
+  if (result == 0 && request.wake) wake_range(instance, request.start, request.start + request.length);
   return result;
 }
 
