@@ -32,6 +32,11 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // From here on it is worth a mapping of the process to show the store's own file (docs/performance.md).
 constexpr std::size_t kLeastMapped = std::size_t{64} << 10;
 
+// From here on the user engine's COPY does not map what it copies (docs/performance-user-engine.md).
+constexpr std::size_t kLongCopy = std::size_t{256} << 10;
+
+constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14; the libc may not have it
+
 // What the pager's options mean for each of its regions.
 struct RegionLimits {
   std::size_t window;  // bytes of one fill, at most

@@ -70,7 +70,6 @@ void Region::fetch_file(PageSpan span) const {
 
 // Before Linux 5.14 (EINVAL) whoever touches the pages has to find them.
 bool Region::populate_file(PageSpan span) const {
-  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ
   const PageRange range = range_of(span);
   return ::madvise(range.data(), range.length, kPopulateRead) == 0 || base::last_error() != EFAULT;
 }

@@ -37,9 +37,15 @@ Result<void> Region::piecewise(PageRange range, Once once) const {
 }
 
 Result<void> Region::install(PageSpan span, const std::byte* bytes, bool protect) const {
-  return piecewise(range_of(span), [&](PageRange part, std::size_t at) {
+  const PageRange range = range_of(span);
+  auto result = piecewise(range, [&](PageRange part, std::size_t at) {
     return descriptor_.copy_fully(part, bytes + at, {.write_protect = protect}, retry());
   });
+  // The user engine leaves long runs to be mapped by who touches them: whoever fetches ahead has the time. Not on
+  // the kernel's, which has mapped them, and where a page that is gone again would have to be waited for.
+  if (result && range.length >= kLongCopy && descriptor_.engine() != EngineKind::kKernel)
+    ::madvise(range.data(), range.length, kPopulateRead);
+  return result;
 }
 
 Result<void> Region::install_zeroes(PageSpan span) const {
