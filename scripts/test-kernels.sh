@@ -38,15 +38,18 @@ find_package() { # SUITE VERSION
     END { print image[1] != "" ? image[1] : image[0] }'
 }
 
+# Called where the shell does not end at the first failure.
 fetch_kernel() { # SUITE VERSION -> path of the image
   local file sum package
   read -r file sum < <(find_package "$1" "$2")
   [ -n "$file" ] || { echo "test-kernels.sh: $mirror has no kernel $2 in $1" >&2; return 1; }
   package=$kept/$(basename "$file")
-  [ -f "$package" ] || curl -fsS -o "$package" "$mirror/$file"
-  echo "$sum  $package" | sha256sum --check --quiet >&2
-  dpkg-deb -x "$package" "$package.d"
-  find "$package.d" -name 'vmlinuz*' -type f | head -1
+  if [ ! -f "$package" ]; then
+    curl -fsS -o "$package.part" "$mirror/$file" && mv "$package.part" "$package" || return 1
+  fi
+  echo "$sum  $package" | sha256sum --check --quiet >&2 || { rm -f "$package"; return 1; }
+  dpkg-deb -x "$package" "$package.d" || return 1
+  find "$package.d" -name 'vmlinuz*' -type f | head -1 | grep .
 }
 
 make_root() {
