@@ -8,6 +8,8 @@
 
 #include <cerrno>
 
+#include "engine/user/sigsafe/kernel_signal.h"
+
 namespace userfault::sigsafe {
 
 constinit Instance instances[kMaxInstances];
@@ -259,9 +261,8 @@ Waiter* allocate_waiter(int tid, std::uintptr_t frame) noexcept {
   return waiter;
 }
 
-// How long a sleep lasts at the most before it looks again. It only bounds what a lost wake-up
-// could cost; what matters is that with a timeout the call ends after any signal handler.
-constexpr timespec kLong{.tv_sec = 3600, .tv_nsec = 0};
+// How long a sleep lasts at the most before the thread looks whether a signal has come for it.
+constexpr long kLongest_ns = 40'000'000;
 // How long a blocking reader may stay away before the bell calls whoever polls. Longer than a tick of
 // the scheduler: with 100 us the processor's timer was programmed anew for every fault, which a
 // virtual machine pays with an exit (31 us a fault instead of 14).
@@ -332,36 +333,32 @@ QueuedFault queue_fault(Instance& instance, const FaultReport& report, const Wai
 
 namespace {
 
-// A signal that waits for the mask to be lifted. The fault then ends at once: the signal is delivered
+// Nothing would run, and the kernel would drop it at once where it is not blocked.
+bool is_ignored(int signal) noexcept {
+  KernelSigaction action;
+  if (raw_sigaction(signal, nullptr, &action) < 0) return false;
+  constexpr SignalMask kDefaultIgnores = bit_of(SIGCHLD) | bit_of(SIGCONT) | bit_of(SIGURG) | bit_of(SIGWINCH);
+  return is_ignore(action) || (is_default(action) && (bit_of(signal) & kDefaultIgnores) != 0);
+}
+
+// A signal that waits for the mask to be lifted. The fault then ends: the signal is delivered
 // when our handler returns, at the faulting instruction, which then faults and is sent again, as in
 // the kernel (real-kernel row 11).
 bool signal_is_pending(SignalMask mask) noexcept {
   SignalMask pending = 0;
   raw_syscall(SYS_rt_sigpending, as_long(&pending), sizeof pending);
-  return (pending & ~mask) != 0;
+  pending &= ~mask;
+  for (int signal = 1; signal <= kSignalCount; ++signal)
+    if ((pending & bit_of(signal)) != 0 && !is_ignored(signal)) return true;
+  return false;
 }
 
-// The first sleep, which most waits end with, leaves signals blocked: a handler that ran on top of it as its
-// time ran out would go unnoticed, and the fault not be sent again. And it saves two system calls a fault.
-bool sleep_a_moment(Waiter& waiter) noexcept {
-  while (sys::futex_wait(&waiter.state, Waiter::kSleeping, &kSoon) != -ETIMEDOUT)
+// Signals stay blocked, and whether one came is asked between two sleeps: futex(2) cannot lift a mask and sleep in
+// one step, and a handler that ran between the two would go unnoticed and the fault not be sent again.
+bool sleep_for(Waiter& waiter, const timespec& time) noexcept {
+  while (sys::futex_wait(&waiter.state, Waiter::kSleeping, &time) != -ETIMEDOUT)
     if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return true;
   return waiter.state.load(std::memory_order_acquire) == Waiter::kWoken;
-}
-
-// One sleep with the program's mask, which stays in force when it ends with kWoken; kSignal or kTimeout
-// otherwise, with signals blocked again.
-WaitEnd sleep_once(Waiter& waiter, SignalMask mask) noexcept {
-  if (signal_is_pending(mask)) return WaitEnd::kSignal;
-  // From here on handlers of the program may run on top of us, and may never come back.
-  sys::swap_signal_mask(mask);
-  long result;
-  do result = sys::futex_wait(&waiter.state, Waiter::kSleeping, &kLong);
-  while (result != -EINTR && result != -ETIMEDOUT && waiter.state.load(std::memory_order_acquire) != Waiter::kWoken);
-  if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return WaitEnd::kWoken;
-  sys::swap_signal_mask(~kSynchronous);
-  if (waiter.state.load(std::memory_order_acquire) == Waiter::kWoken) return WaitEnd::kWoken;
-  return result == -ETIMEDOUT ? WaitEnd::kTimeout : WaitEnd::kSignal;
 }
 
 WaitEnd sleep_until_woken(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept {
@@ -371,12 +368,14 @@ WaitEnd sleep_until_woken(Instance& instance, const QueuedFault& fault, SignalMa
   if (spin_while(waiter.state, Waiter::kRunning, length, instance.waiting)) return WaitEnd::kWoken;
   std::uint32_t running = Waiter::kRunning;
   if (!waiter.state.compare_exchange_strong(running, Waiter::kSleeping)) return WaitEnd::kWoken;
-  if (sleep_a_moment(waiter)) return WaitEnd::kWoken;
+  timespec time = kSoon;
+  if (sleep_for(waiter, time)) return WaitEnd::kWoken;
   call_for_readers(instance);
-  WaitEnd end;
-  do end = sleep_once(waiter, mask);
-  while (end == WaitEnd::kTimeout);
-  return end;
+  while (!signal_is_pending(mask)) {
+    if (time.tv_nsec < kLongest_ns) time.tv_nsec *= 2;
+    if (sleep_for(waiter, time)) return WaitEnd::kWoken;
+  }
+  return WaitEnd::kSignal;
 }
 
 }  // namespace

@@ -7,9 +7,9 @@
 // it is read disappears, and page faults come before layout events, as in the kernel.
 // Rejected: an eventfd (it is read-write, and splices), messages in the pipe (they could not vanish).
 //
-// A waiter lives in a slot of a fixed pool, not on the stack of the handler that waits: a handler
-// of the program may run on top of the wait and siglongjmp out of it, and what it leaves behind must
-// stay valid memory. A slot that was abandoned like this is found by its thread's next fault (a
+// A waiter lives in a slot of a fixed pool, not on the stack of the handler that waits: a SIGSEGV that somebody
+// sends to the thread runs the program's handler on top of the wait, which may siglongjmp out of it, and what it
+// leaves behind must stay valid memory. A slot that was abandoned like this is found by its thread's next fault (a
 // frame at or below the latest one is gone) and taken back; those of threads that have ended are looked
 // for when the pool runs out.
 //
@@ -111,9 +111,8 @@ extern Instance instances[kMaxInstances];
 
 enum class WaitEnd : std::uint8_t {
   kWoken,     // try the access again
-  kSignal,    // a handler of the program ran: try again, which sends the fault again
+  kSignal,    // a handler of the program is to run: try again, which sends the fault again
   kResolved,  // the page was there by the time we queued
-  kTimeout,   // inside only
   kNoSlot,    // more waiters than the pool has
 };
 
@@ -140,8 +139,9 @@ struct QueuedFault {
 // Space::lock shared, which keeps the state's memory.
 [[nodiscard]] QueuedFault queue_fault(Instance& instance, const FaultReport& report,
                                       const WaitCondition& condition) noexcept;
-// Sleeps until somebody wakes the queued fault. Called with signals blocked; `mask`, the program's, is
-// in force during the sleep and may be afterwards. No lock may be held.
+// Sleeps until somebody wakes the queued fault, or a signal waits that `mask`, the program's, lets through (it is
+// noticed 10 ms after the sleep began and then every 20 and 40 ms). Called and left with signals blocked. No lock may
+// be held.
 [[nodiscard]] WaitEnd sleep_on(Instance& instance, const QueuedFault& fault, SignalMask mask) noexcept;
 
 // Wakes the waiters of [start, end): those that were read and those that were not.
