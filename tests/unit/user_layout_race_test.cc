@@ -200,11 +200,18 @@ void change_while_handlers_fault(const Complaint& complaint, const Served& serve
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGUSR1, &action, nullptr);
   std::atomic<bool> stop{false};
-  std::thread monitor([&] { serve_until(complaint, served, stop); });
+  std::atomic<int> started{0};
+  std::thread monitor([&] {
+    ++started;
+    serve_until(complaint, served, stop);
+  });
   std::atomic<bool> changes{true};
   std::thread changer([&] {
+    ++started;
     while (changes.load()) change();
   });
+  // A thread that begins may hold malloc's lock, which the other one needs to begin.
+  complaint.unless(comes_true([&] { return started.load() == 2; }), "the threads do not begin");
   for (std::size_t i = 0; i < kSignals; ++i) {
     spin(static_cast<unsigned>(i * 61 % 4000));
     ::pthread_kill(changer.native_handle(), SIGUSR1);
