@@ -276,15 +276,15 @@ class Overlay {
     return 0;
   }
 
-  // A call that failed may have unmapped the target, or moved a part of the source: then the one is
-  // not mapped, or the other.
+  // A call that failed may have moved a part of the source, which is not mapped then, or unmapped an area in the
+  // target. That another address of the target is not mapped says nothing: there may never have been anything.
   long forget_what_is_gone(Events& events) noexcept {
     const auto is_mapped = [](std::uintptr_t address) {
       Mapping mapping;
       return find_mapping(address, &mapping) == 0 && mapping.start <= address;
     };
     for (std::size_t i = 0; i < count_; ++i) {
-      if (is_mapped(parts_[i].start) && is_mapped(parts_[i].start - move_.to + move_.from)) continue;
+      if (is_mapped(parts_[i].start - move_.to + move_.from)) continue;
       if (const long result = forget(parts_[i], events); result < 0) return result;
     }
     const std::uintptr_t end = move_.to + move_.new_length;
