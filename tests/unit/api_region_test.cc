@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "api_support.h"
+#include "userfault/userfault.h"
 
 namespace userfault::test {
 namespace {
@@ -16,6 +17,16 @@ USERFAULT_ON_BOTH_ENGINES(ApiRegion);
 bool is_mapped(PageRange range) {
   unsigned char present[8];
   return ::mincore(range.data(), kPage, present) == 0;
+}
+
+bool memory_file_passes_protection() {
+  void* const at = ::mmap(nullptr, kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const int memory = ::open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+  char byte;
+  const bool result = ::pread(memory, &byte, 1, static_cast<off_t>(reinterpret_cast<std::uintptr_t>(at))) == 1;
+  ::close(memory);
+  ::munmap(at, kPage);
+  return result;
 }
 
 TEST_P(ApiRegion, EveryKindIsServedAndUnmapped) {
@@ -144,6 +155,50 @@ TEST_P(ApiRegion, LayoutCallsDoWhatTheySay) {
   EXPECT_EQ(bytes[kPage], 2);
   ASSERT_TRUE(memory::unmap(*shrunk));
   EXPECT_FALSE(is_mapped(*shrunk));
+}
+
+// ZERO-01: what ZEROPAGE put there in memory that is registered for protection alone is there also when nobody
+// serves the memory any more.
+TEST_P(ApiRegion, ZeroesStayWhenTheRegistrationEnds) {
+  if (GetParam() == EngineKind::kUser && !memory_file_passes_protection())
+    GTEST_SKIP() << "proc_mem.force_override keeps the engine from mapping a page of zeroes";
+  const auto descriptor = open(feature::kPagefaultFlagWp);
+  if (!descriptor) GTEST_SKIP() << lacks(feature::kPagefaultFlagWp);
+  const auto mapped =
+      memory::map(2 * kPage, {.protection = PROT_READ | PROT_WRITE, .flags = MAP_PRIVATE | MAP_ANONYMOUS});
+  ASSERT_TRUE(mapped) << why(mapped);
+  ASSERT_TRUE(descriptor->register_range(*mapped, mode::kWriteProtect));
+  ASSERT_EQ(userfault_ioctl_zeropage(descriptor->fd(), mapped->data(), kPage, 0, nullptr), 0);
+  ASSERT_TRUE(descriptor->unregister(*mapped));
+  ASSERT_TRUE(descriptor->register_range(*mapped, mode::kMissing));
+  const std::vector<char> source(kPage, 7);
+  EXPECT_EQ(userfault_ioctl_copy(descriptor->fd(), mapped->data(), source.data(), kPage, 0, nullptr), -1);
+  EXPECT_EQ(errno, EEXIST);
+  auto* const behind = static_cast<char*>(mapped->data()) + kPage;
+  EXPECT_EQ(userfault_ioctl_copy(descriptor->fd(), behind, source.data(), kPage, 0, nullptr), 0);
+  ASSERT_TRUE(memory::unmap(*mapped));
+}
+
+// An mremap that the kernel refuses, of memory that nobody serves over a hole and a served page, leaves that page.
+TEST_P(ApiRegion, ARefusedMoveOverAHoleLeavesWhatIsServedBehindIt) {
+  const auto descriptor = open(feature::kMissingHugetlbfs);
+  if (!descriptor) GTEST_SKIP() << lacks(feature::kMissingHugetlbfs);
+  constexpr int kFlags = MAP_ANONYMOUS | MAP_HUGETLB;
+  void* const moved = ::mmap(nullptr, 2 * kHuge, PROT_READ | PROT_WRITE, MAP_SHARED | kFlags, -1, 0);
+  void* const target = ::mmap(nullptr, 2 * kHuge, PROT_READ | PROT_WRITE, MAP_PRIVATE | kFlags, -1, 0);
+  if (moved == MAP_FAILED || target == MAP_FAILED) GTEST_SKIP() << "no huge pages";
+  auto* const page = static_cast<char*>(target) + kHuge;
+  ASSERT_TRUE(descriptor->register_range(PageRange::of(page, kHuge), mode::kMissing));
+  ASSERT_EQ(::munmap(target, kHuge), 0);
+  constexpr int kKeepSource = 4;  // MREMAP_DONTUNMAP, which huge pages are refused
+  EXPECT_EQ(userfault_mremap(moved, 2 * kHuge, 2 * kHuge, MREMAP_MAYMOVE | MREMAP_FIXED | kKeepSource, target),
+            MAP_FAILED);
+  EXPECT_EQ(errno, EINVAL);
+  const std::vector<char> source(kHuge, 7);
+  EXPECT_EQ(userfault_ioctl_copy(descriptor->fd(), page, source.data(), kHuge, 0, nullptr), 0);
+  EXPECT_EQ(*static_cast<volatile char*>(page), 7);
+  userfault_munmap(page, kHuge);
+  ::munmap(moved, 2 * kHuge);
 }
 
 }  // namespace

@@ -151,6 +151,10 @@ long provide(const Area& area, Run run, const FillRequest& request, std::uintptr
       if (extent.kind != Kind::kNative) return write_object(extent, run, source);
       return write_native(area.address_of(run.first), source, extent.page_size());
     case Fill::kZero:
+      if (extent.kind == Kind::kNative) {
+        for (std::size_t i = run.first; i < run.first + run.count; ++i) map_zeroes(area.address_of(i));
+        return bytes;
+      }
       // A hole reads as zeroes; in shared memory the page has to exist for the other mappings.
       return extent.kind == Kind::kShared ? make_zero_pages(extent, run) : bytes;
     case Fill::kContinue: {

@@ -44,6 +44,16 @@ long replace(std::uintptr_t to, std::uintptr_t source, std::size_t bytes) noexce
 
 }  // namespace
 
+// To read what is not there maps the page of zeroes; never a huge one, since a page that is closed alone is a mapping
+// of its own. Where /proc/self/mem may not pass protection (proc_mem.force_override) nothing is mapped.
+void map_zeroes(std::uintptr_t at) noexcept {
+  const long memory = sys::openat("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+  if (memory < 0) return;
+  char byte;
+  static_cast<void>(sys::pread(static_cast<int>(memory), &byte, 1, static_cast<long>(at)));
+  sys::close(static_cast<int>(memory));
+}
+
 long write_native(std::uintptr_t to, std::uintptr_t source, std::size_t bytes) noexcept {
   const long wrote = write_through(to, source, bytes);
   if (wrote == static_cast<long>(bytes)) return wrote;
