@@ -117,16 +117,27 @@ bool differs_in_minor(const Arena& arena, std::span<const Operation> done, const
   const bool by_kernel = has_minor(kernel);
   if (by_kernel == has_minor(user)) return false;
   constexpr std::uintptr_t kFaultAround = 16;  // pages
-  return std::ranges::any_of(done.first(done.size() - 1), [&](const Operation& earlier) {
+  const auto covers = [&](const Operation& earlier) {
+    return earlier.kind == Kind::kRegister && operation.start - earlier.start < earlier.length;
+  };
+  const auto for_minor = [](const Operation& earlier) { return (earlier.mode & USERFAULT_REGISTER_MODE_MINOR) != 0; };
+  const auto maps_ahead = [&](const Operation& earlier) {
+    const std::uintptr_t page = operation.start / arena.page;
+    const std::uintptr_t read = earlier.start / arena.page;
+    return earlier.kind == Kind::kRead && std::max(page, read) - std::min(page, read) < kFaultAround;
+  };
+  bool mapped_ahead = false;  // before it was registered for minor faults
+  for (const Operation& earlier : done.first(done.size() - 1)) {
     if (by_kernel) {
-      return earlier.kind == Kind::kRegister && (earlier.mode & USERFAULT_REGISTER_MODE_MINOR) == 0 &&
-             operation.start - earlier.start < earlier.length;
+      // The kernel's mapping ends where a registration does, and ours need not.
+      if (covers(earlier) && (mapped_ahead || !for_minor(earlier))) return true;
+      mapped_ahead =
+          mapped_ahead || (maps_ahead(earlier) && earlier.start / arena.page != operation.start / arena.page);
+    } else if (maps_ahead(earlier) || earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister) {
+      return true;
     }
-    const std::uintptr_t apart =
-        std::max(operation.start, earlier.start) / arena.page - std::min(operation.start, earlier.start) / arena.page;
-    return earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister ||
-           (earlier.kind == Kind::kRead && apart < kFaultAround);
-  });
+  }
+  return false;
 }
 
 // FEAT-01: of private memory in which nothing was written a child has no zero pages; and where it was only
