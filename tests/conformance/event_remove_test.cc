@@ -43,6 +43,21 @@ CONFORMANCE_TEST(EventRemove, RemoveTellsTheRange, "FEAT-03", Backings::kShared)
   EXPECT_EQ(faulter.join().value, 0u);
 }
 
+// One registration over two mappings: each of them has its event.
+CONFORMANCE_TEST(EventRemove, TellsOfEachMapping, "FEAT-03", Backings::kShmem) {
+  Mapping map(ctx, 4);
+  ASSERT_NE(userfault_mmap(map.page(2), 2 * map.page_size(), PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+            MAP_FAILED);
+  Uffd uffd(ctx, {.features = kRemove});
+  uffd.must_register(map.all(), kMissing);
+  Task advising = advise_in_thread(map, 1, 2, MADV_DONTNEED);
+  expect_removed(uffd, map.range(1, 1));
+  expect_removed(uffd, map.range(2, 1));
+  advising.join();
+  uffd.expect_no_message();
+}
+
 // Private pages that were dropped are missing again.
 // A mapping that could be written is enough since Linux 6.7; before it had to be writable now.
 CONFORMANCE_TEST(EventRemove, RemoveOfWhatIsReadOnlyNow, "FEAT-03", Backings::kShmem) {

@@ -197,10 +197,7 @@ Segment segment_at(std::uintptr_t at, std::uintptr_t end, int advice, Events& ev
   if (area->start > at) return {.end = area->start};
   // The kernel sees one mapping where we have cut it: one event.
   std::uintptr_t stop = area->end;
-  for (const Area* next = area + 1; next != space.end() && next->start == stop && next->instance == area->instance &&
-                                    next->protection == area->protection && next->modes == area->modes;
-       ++next)
-    stop = next->end;
+  for (const Area* last = area; last + 1 != space.end() && is_one_mapping(*last, last[1]); ++last) stop = last[1].end;
   if (stop > end) stop = end;
   // Of huge pages only whole ones are dropped, and told of; MADV_REMOVE takes parts, too.
   const std::uintptr_t mask = advice != MADV_REMOVE ? area->extent->page_size() - 1 : 0;

@@ -38,8 +38,7 @@ bool is_one_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
   if (area == nullptr) return false;
   for (; area->end < end; ++area) {
     const Area* next = area + 1;
-    if (next == space.end() || next->start != area->end || next->instance != area->instance ||
-        next->protection != area->protection || next->modes != area->modes || next->extent->kind != area->extent->kind)
+    if (next == space.end() || next->extent->kind != area->extent->kind || !sigsafe::is_one_mapping(*area, *next))
       return false;
   }
   return true;

@@ -282,24 +282,6 @@ long refusal(const Area& area, const FillRequest& request) noexcept {
   return resumes && extent.kind != Kind::kShared ? -EINVAL : 0;
 }
 
-// Converted or not is for us to know: to the program both are private memory.
-bool alike(const Extent& a, const Extent& b) noexcept {
-  const auto is_private = [](const Extent& extent) {
-    return extent.kind == Kind::kNative || extent.kind == Kind::kConverted;
-  };
-  return a.kind == b.kind || (is_private(a) && is_private(b));
-}
-
-// Whether `next` would be one mapping with `area` in the kernel.
-bool one_mapping(const Area& area, const Area& next) noexcept {
-  if (area.end != next.start || area.instance != next.instance || area.modes != next.modes ||
-      area.protection != next.protection || !alike(*area.extent, *next.extent))
-    return false;
-  if (!area.extent->shared()) return true;
-  return area.extent->inode == next.extent->inode && area.extent->device == next.extent->device &&
-         area.extent->offset_of(area.first + area.pages()) == next.extent->offset_of(next.first);
-}
-
 // Waits, without the lock and with the caller's mask, until the source can be read; false when it
 // never will be.
 bool bring_source(const FillRequest& request, std::size_t done, SignalMask program) noexcept {
@@ -317,7 +299,7 @@ long check_mapping(std::uintptr_t start, std::size_t length) noexcept {
   if (area == nullptr || area->instance == nullptr) return -ENOENT;
   while (area->end < start + length) {
     const Area* next = area + 1;
-    if (next == space.end() || !one_mapping(*area, *next)) return -ENOENT;
+    if (next == space.end() || !is_one_mapping(*area, *next)) return -ENOENT;
     area = next;
   }
   return 0;

@@ -19,6 +19,14 @@ constinit Space space;
 
 namespace {
 
+// Converted or not is for us to know: to the program both are private memory.
+bool alike(const Extent& a, const Extent& b) noexcept {
+  const auto is_private = [](const Extent& extent) {
+    return extent.kind == Kind::kNative || extent.kind == Kind::kConverted;
+  };
+  return a.kind == b.kind || (is_private(a) && is_private(b));
+}
+
 // Extents come from one reserved array that is never given back: they are few, and a stale pointer
 // then never reads unmapped memory.
 constexpr std::size_t kMaxExtents = std::size_t{1} << 17;
@@ -210,6 +218,15 @@ void wait_settled(Extent& extent, const std::atomic<std::uint8_t>& state) noexce
     sys::futex_wait(&extent.settled, seen, &bound);
   }
   extent.settlers.fetch_sub(1);
+}
+
+bool is_one_mapping(const Area& area, const Area& next) noexcept {
+  if (area.end != next.start || area.instance != next.instance || area.modes != next.modes ||
+      area.protection != next.protection || !alike(*area.extent, *next.extent))
+    return false;
+  if (!area.extent->shared()) return true;
+  return area.extent->inode == next.extent->inode && area.extent->device == next.extent->device &&
+         area.extent->offset_of(area.first + area.pages()) == next.extent->offset_of(next.first);
 }
 
 }  // namespace userfault::sigsafe

@@ -135,6 +135,9 @@ class Space {
 
 extern Space space;
 
+// Whether `next` is one mapping with `area` in the kernel, as far as can be known (docs/divergences.md, REG-10).
+[[nodiscard]] bool is_one_mapping(const Area& area, const Area& next) noexcept;
+
 // Cuts at both ends of a range. Under the exclusive lock; the errors of Space::split.
 [[nodiscard]] inline long cut_at(std::uintptr_t start, std::uintptr_t end) noexcept {
   const long result = space.split(start);
