@@ -221,6 +221,29 @@ CONFORMANCE_TEST(WriteProtect, StaysWhenAViewDropsThePage, "REAL-37 REAL-58", Ba
   }
 }
 
+// Of huge pages it outlives them, in private memory too.
+CONFORMANCE_TEST(WriteProtect, StaysWhenHugePagesAreDropped, "REAL-37", Backings::kHugetlb) {
+  const Tracked t(ctx);
+  EXPECT_EQ(t.uffd.writeprotect(t.map.all(), kProtect), Succeeds());
+  ASSERT_EQ(userfault_madvise(t.map.page(0), t.map.size(), MADV_DONTNEED), 0);
+  Faulter writer = expect_write_faults(t.uffd, t.map.page(1), kFaultWrite | kFaultWp, 7);
+  EXPECT_EQ(t.uffd.writeprotect(t.map.range(1, 1), 0), Succeeds());
+  EXPECT_FALSE(writer.join().sigbus);
+  EXPECT_EQ(touch_read(t.map.page(1)).value, 7u);
+}
+
+// And of shared memory whose pages are taken out of the object.
+CONFORMANCE_TEST(WriteProtect, StaysWhereAHoleIsPunched, "REAL-37 REAL-58", Backings::kShared) {
+  const Tracked t(ctx);
+  EXPECT_EQ(t.uffd.writeprotect(t.map.all(), kProtect), Succeeds());
+  ASSERT_EQ(userfault_madvise(t.map.page(0), t.map.size(), MADV_REMOVE), 0);
+  Faulter writer = expect_write_faults(t.uffd, t.map.page(0), kFaultWrite | kFaultWp, 7);
+  EXPECT_EQ(t.uffd.writeprotect(t.map.range(0, 1), 0), Succeeds());
+  EXPECT_FALSE(writer.join().sigbus);
+  EXPECT_EQ(touch_read(t.map.page(0)).value, 7u);
+  expect_zero(t.map.page(0) + 8, t.map.page_size() - 8);
+}
+
 // The program's own mprotect() and the tracking do not lift each other.
 CONFORMANCE_TEST(WriteProtect, SurvivesMprotect, "WP-01", Backings::kAll) {
   const Tracked t(ctx);

@@ -59,18 +59,25 @@ std::intptr_t replace(std::uintptr_t start, std::uintptr_t end, Change change) n
 
 // ---- madvise ----
 
-// Missing again: closed where it is tracked, and without write protection.
-long forget_content(const Area& area, Run run, bool keep_protection) noexcept {
+// Whether write protection outlives the page: as a marker of huge pages, and of shared memory that is in
+// that mode (__unmap_hugepage_range asks nobody, pte_install_uffd_wp_if_needed asks the mapping).
+bool keeps_protection(const Area& area) noexcept {
+  return area.extent->huge() || (area.extent->shared() && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0);
+}
+
+// Missing again: closed where it is tracked.
+long forget_content(const Area& area, Run run) noexcept {
   const bool tracked =
       area.instance != nullptr && (area.modes & (USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR)) != 0;
+  const bool keeps = keeps_protection(area);
   if (tracked) {
     if (const long result = close_run(area, run); result < 0) return result;
     if (const long result = drain_accesses(area, run); result < 0) return result;
-  } else if (!keep_protection) {
+  } else if (!keeps) {
     if (const long result = open_run(area, run, false); result < 0) return result;
   }
   for (std::size_t i = run.first; i < run.first + run.count; ++i) {
-    const std::uint8_t cleared = page::kContent | (keep_protection ? 0 : page::kWriteProtected);
+    const std::uint8_t cleared = page::kContent | (keeps ? 0 : page::kWriteProtected);
     area.state(i).fetch_and(static_cast<std::uint8_t>(~cleared), std::memory_order_acq_rel);
   }
   return 0;
@@ -78,7 +85,7 @@ long forget_content(const Area& area, Run run, bool keep_protection) noexcept {
 
 // What punching a hole into an object does to a mapping of it: all goes but poison, which is the
 // mapping's own (zap_pte_range leaves its marker; __unmap_hugepage_range does not).
-long forget_hole(const Area& area, Run run, bool keep_protection) noexcept {
+long forget_hole(const Area& area, Run run) noexcept {
   const auto poisoned = [&](std::size_t index) {
     return !area.extent->huge() &&
            (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kPoisoned;
@@ -88,7 +95,7 @@ long forget_hole(const Area& area, Run run, bool keep_protection) noexcept {
     std::size_t last = i;
     while (last < end && !poisoned(last)) ++last;
     if (last == i) continue;
-    if (const long result = forget_content(area, {i, last - i}, keep_protection); result < 0) return result;
+    if (const long result = forget_content(area, {i, last - i}); result < 0) return result;
     i = last;
   }
   return 0;
@@ -119,7 +126,7 @@ void visit_siblings(const Area& area, Run run, Visit visit) noexcept {
 long forget_siblings(const Area& area, Run run) noexcept {
   long first = 0;
   visit_siblings(area, run, [&first](const Area& other, Run part) {
-    const long result = forget_hole(other, part, true);
+    const long result = forget_hole(other, part);
     if (first == 0) first = result;
   });
   return first;
@@ -150,7 +157,7 @@ long remove_huge(const Area& area, std::uintptr_t start, std::uintptr_t end) noe
   const std::uintptr_t last = end & ~mask;
   if (first < last) {
     const Run run{area.page_at(first), (last - first) >> extent.page_shift};
-    if (const long result = forget_hole(area, run, false); result < 0) return result;
+    if (const long result = forget_hole(area, run); result < 0) return result;
     if (const long result = forget_siblings(area, run); result < 0) return result;
   }
   constexpr int kPunch = 1 | 2;
@@ -167,12 +174,12 @@ long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int 
   if (advice == MADV_FREE) return shared ? -EINVAL : 0;  // the kernel may keep such pages, so we do
   if (advice == MADV_REMOVE) {
     if (const long refused = refuses_remove(area); refused < 0) return refused;
-    if (const long result = forget_hole(area, run, false); result < 0) return result;
+    if (const long result = forget_hole(area, run); result < 0) return result;
     if (const long result = forget_siblings(area, run); result < 0) return result;
     return punch_guarded(area, run);
   }
   // MADV_DONTNEED: what an object of the program's own holds stays in it.
-  if (const long result = forget_content(area, run, shared); result < 0) return result;
+  if (const long result = forget_content(area, run); result < 0) return result;
   if (area.extent->converted()) return punch_object(*area.extent, run);
   return sys::madvise(start, end - start, advice);
 }
