@@ -148,6 +148,33 @@ CONFORMANCE_TEST(PageCategories, StopsWhereTheRoomEnds, "FEAT-15", Backings::kPr
   EXPECT_EQ(narrow.request.walk_end, map.range(3, 1).start);
 }
 
+// The walk ends at the first page for which there is no room, wherever that is.
+CONFORMANCE_TEST(PageCategories, StopsAtThePageThatHasNoRoom, "FEAT-15", Backings::kPrivate) {
+  const Mapping map(ctx, 4);
+  for (std::size_t page = 0; page < 2; ++page) fill_pattern(map.page(page), map.page_size(), page);
+  Uffd uffd(ctx);
+  uffd.must_register(map.range(0, 2), kWp);
+  const auto scanned_to = [&] {
+    Scan scan(map.all());
+    scan.any_of(kPresent).request.max_pages = 2;
+    EXPECT_EQ(scan.ranges(), std::vector<Range>{map.range(0, 2)});
+    return scan.request.walk_end;
+  };
+  EXPECT_EQ(scanned_to(), map.range(4, 0).start);
+  fill_pattern(map.page(3), map.page_size(), 3);
+  EXPECT_EQ(scanned_to(), map.range(3, 1).start);
+}
+
+// Where nothing ever was, not even a page of the page table.
+CONFORMANCE_TEST(PageCategories, UntouchedMemoryCountsAsWritten, "FEAT-15", Backings::kSmall) {
+  const Mapping map(ctx, 4096);
+  const Uffd uffd = tracking(ctx, map);
+  const std::vector<Range> found = Scan(map.all()).only_written().ranges();
+  if (found.empty() && ctx.engine == USERFAULT_ENGINE_KERNEL)
+    GTEST_SKIP() << "this kernel passes over what has no page table (before Linux 6.18.44)";
+  EXPECT_EQ(found, std::vector<Range>{map.all()});
+}
+
 // A place for no answer is none: the walk goes to the end.
 CONFORMANCE_TEST(PageCategories, RoomForNothing, "FEAT-15", Backings::kPrivate) {
   const Mapping map(ctx, 2);

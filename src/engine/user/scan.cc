@@ -229,14 +229,16 @@ class Walk {
     userfault_page_region regions[16];
     userfault_scan part = request_;
     for (part.start = start; part.start < end; part.start = part.walk_end) {
-      if (output_.pages_left() == 0) {
-        stopped_at_ = part.start;
-        return 0;
-      }
       part.end = end;
       part.vec = output_.wants() ? reinterpret_cast<std::uintptr_t>(regions) : 0;
       part.vec_len = output_.wants() ? std::size(regions) : 0;
       part.max_pages = request_.max_pages == 0 ? 0 : output_.pages_left();
+      // The walk ends where the first page is for which there is no room: that one is looked for, and left alone.
+      if (output_.pages_left() == 0) {
+        part.max_pages = 1;
+        if ((part.flags & USERFAULT_SCAN_WP_MATCHING) != 0) part.category_mask |= USERFAULT_PAGE_IS_WPALLOWED;
+        part.flags &= ~std::uint64_t{USERFAULT_SCAN_WP_MATCHING};
+      }
       const long found = kernel_engine().scan(&part);
       // A kernel before 6.7 cannot tell, which matters only where there is something; that nobody tracks it is
       // certain there, as FEATURE_WP_ASYNC came with PAGEMAP_SCAN.
@@ -275,8 +277,10 @@ class Walk {
   long visit_page(const Area& area, std::size_t index, std::uintptr_t at, std::uintptr_t next) noexcept {
     const bool protects = (request_.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
     std::uint64_t categories = categories_of(area, index, table_);
-    // What has no entry counts as written where the page table has a page for it.
-    if (categories == 0 && !area.extent->huge() && table_at(at)) categories = USERFAULT_PAGE_IS_WRITTEN;
+    // What has no entry counts as written: in memory that is registered for protection always (since Linux
+    // 6.18.44 also where the page table has no page for it), else where the page table has a page.
+    const bool counts = area.instance != nullptr && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
+    if (categories == 0 && !area.extent->huge() && (counts || table_at(at))) categories = USERFAULT_PAGE_IS_WRITTEN;
     if (tracks_writes(area)) categories |= USERFAULT_PAGE_IS_WPALLOWED;
     const bool taken = only_protects(request_) && !area.extent->huge() ? (categories & USERFAULT_PAGE_IS_WRITTEN) != 0
                                                                        : matches(request_, categories);
