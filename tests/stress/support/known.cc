@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/known.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -59,6 +62,13 @@ bool is_shared(const Arena& arena, const Operation& operation) {
   return page >= arena.shared.first && page < arena.plain.first;
 }
 
+// Something was registered for write protection.
+bool protects(std::span<const Operation> done) {
+  return std::ranges::any_of(done, [](const Operation& earlier) {
+    return earlier.kind == Kind::kRegister && (earlier.mode & USERFAULT_REGISTER_MODE_WP) != 0;
+  });
+}
+
 // CONT-02, POIS-02: which pages of an open mapping the page table holds. Either the object has the
 // page and this mapping has not touched it, or it has, because the kernel maps the neighbours of a
 // page that is read (fault-around); what was touched by name is no excuse.
@@ -76,6 +86,19 @@ bool depends_on_the_page_table(const Arena& arena, std::span<const Operation> do
         (earlier.kind == Kind::kRead || earlier.kind == Kind::kWrite) && !kernel.accesses[earlier.thread].waits;
     return touches && earlier.start / arena.page == page;
   });
+}
+
+// What is there can be read without a monitor.
+bool is_zero_page(std::uintptr_t address) {
+  constexpr std::uintptr_t kPresent = 63;  // the bit of an entry of pagemap
+  std::uint64_t entry = 0;
+  const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  const auto at = static_cast<off_t>(address / kPage * sizeof entry);
+  const bool known = ::pread(pagemap, &entry, sizeof entry, at) == sizeof entry;
+  ::close(pagemap);
+  if (!known || (entry >> kPresent & 1) == 0) return false;
+  const auto* words = reinterpret_cast<const std::uint64_t*>(address / kPage * kPage);
+  return std::all_of(words, words + kWords, [](std::uint64_t word) { return word == 0; });
 }
 
 // UNREG-01: whom it wakes where the memory is no longer registered for missing faults.
@@ -142,27 +165,25 @@ bool differs_in_minor(const Arena& arena, std::span<const Operation> done, const
 
 // FEAT-01: of private memory in which nothing was written a child has no zero pages; and where it was only
 // protected our child has none and the kernel's does.
-bool lacks_zero_page(const Arena& arena, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
-  const std::size_t page = done.back().start / arena.page;
-  if (done.back().kind != Kind::kFork || page >= arena.shared.first) return false;
+bool lacks_zero_page(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
+  const Operation& fork = done.back();
+  if (fork.kind != Kind::kFork || is_shared(world.arena(), fork)) return false;
   if (kernel.error == 0 && user.error == EEXIST) return true;
-  return kernel.error == EEXIST && user.error == 0 && std::ranges::none_of(done, [&](const Operation& earlier) {
-           const bool fills =
-               earlier.kind == Kind::kWrite || earlier.kind == Kind::kCopy || earlier.kind == Kind::kMove;
-           return fills && page - earlier.start / arena.page <= earlier.length / arena.page;
-         });
+  return kernel.error == EEXIST && user.error == 0 && is_zero_page(world.address_of(fork.start));
 }
 
-// REAL-05: a huge page whose protection outlived its mode: the kernel sends no message and spins.
+// REAL-05: a huge page whose protection outlived its mode: the kernel sends no message and spins, whoever
+// releases what waits there.
 bool spins_in_the_kernel(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
                          const Outcome& user) {
+  if (arena.page == kPage || !kernel.messages.empty() || !user.messages.empty()) return false;
   const Operation& operation = done.back();
-  if (arena.page == 4096 || operation.kind != Kind::kWrite || !kernel.messages.empty() || !user.messages.empty())
-    return false;
-  if (!kernel.accesses[operation.thread].waits || user.accesses[operation.thread].waits) return false;
-  return std::ranges::any_of(done, [&](const Operation& earlier) {
-    return earlier.kind == Kind::kRegister && (earlier.mode & USERFAULT_REGISTER_MODE_WP) != 0;
-  });
+  bool spins = false;
+  for (std::size_t thread = 0; thread < kernel.accesses.size(); ++thread) {
+    const bool concerned = operation.kind != Kind::kWrite || operation.thread == thread;
+    spins = spins || (concerned && kernel.accesses[thread].waits && !user.accesses[thread].waits);
+  }
+  return spins && protects(done);
 }
 
 // What a scan said of a page; 0 when nothing.
@@ -184,7 +205,10 @@ bool shows_other_pages(const Arena& arena, std::span<const Operation> done, cons
     const std::uint64_t by_kernel = told_of(kernel, at);
     const std::uint64_t by_user = told_of(user, at);
     if (by_kernel == by_user) continue;
-    return ((by_kernel ^ by_user) & USERFAULT_PAGE_IS_PRESENT) != 0 || (released && by_user == 0);
+    const std::uint64_t differs = by_kernel ^ by_user;
+    // A protection that outlived its mode and then the registration.
+    const bool outlived = released && (by_user & differs) == USERFAULT_PAGE_IS_WRITTEN && protects(done);
+    return (differs & USERFAULT_PAGE_IS_PRESENT) != 0 || (released && by_user == 0) || outlived;
   }
   return false;
 }
@@ -200,7 +224,7 @@ bool is_known(const World& world, std::span<const Operation> done, const Outcome
   if (kernel == user) return false;
   if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
       differs_in_minor(world.arena(), done, kernel, user) || shows_other_pages(world.arena(), done, kernel, user) ||
-      lacks_zero_page(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
+      lacks_zero_page(world, done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||
          (operation.kind == Kind::kMove && kept_apart(world.address_of(operation.source), operation.length));

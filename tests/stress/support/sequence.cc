@@ -38,9 +38,37 @@ struct Range {
   std::uint64_t length;
 };
 
-// Mostly some pages of one region, sometimes over its end, sometimes nonsense.
-Range choose_range(Choices& choices, const Arena& arena, bool whole_often) {
+// Half of the sequences keep to a few pages of one region and to some kinds of operations, so that one
+// thing comes after another on the same page.
+struct Focus {
+  Region pages{};  // none when `count` is 0
+  std::uint64_t kinds = ~std::uint64_t{0};
+};
+
+Focus choose_focus(Choices& choices, const Arena& arena) {
+  Focus focus;
+  if (choices.chance(50)) return focus;
   const Region& region = arena.region(choices.below(kArenaRegions));
+  const std::size_t first = choices.below(region.count);
+  const std::size_t count = 1 + choices.below(3);
+  focus.pages = {region.name, region.first + first, count < region.count - first ? count : region.count - first};
+  focus.kinds = choices.below(std::uint64_t{1} << 32);
+  return focus;
+}
+
+Kind choose_kind(Choices& choices, const Focus& focus) {
+  Kind kind = Kind::kRegister;
+  for (int tries = 0; tries < 8; ++tries) {
+    kind = kKindChoices[choices.below(std::size(kKindChoices))];
+    if ((focus.kinds >> static_cast<unsigned>(kind) & 1) != 0) break;
+  }
+  return kind;
+}
+
+// Mostly some pages of one region, sometimes over its end, sometimes nonsense.
+Range choose_range(Choices& choices, const Arena& arena, const Focus& focus, bool whole_often) {
+  const bool focused = focus.pages.count != 0 && choices.chance(90);
+  const Region& region = focused ? focus.pages : arena.region(choices.below(kArenaRegions));
   if (whole_often && choices.chance(50)) return {region.first * arena.page, region.count * arena.page};
   const std::uint64_t first = region.first + choices.below(region.count);
   std::uint64_t count = 1 + choices.below(4);
@@ -65,7 +93,7 @@ std::uint64_t choose_register_mode(Choices& choices) {
   return kModes[choices.below(choices.chance(95) ? 9 : std::size(kModes))];
 }
 
-void choose_details(Choices& choices, const Arena& arena, Operation& operation) {
+void choose_details(Choices& choices, const Arena& arena, const Focus& focus, Operation& operation) {
   switch (operation.kind) {
     case Kind::kRegister: operation.mode = choose_register_mode(choices); break;
     case Kind::kCopy:
@@ -79,14 +107,14 @@ void choose_details(Choices& choices, const Arena& arena, Operation& operation) 
     case Kind::kMove:
       operation.mode = choose_mode(choices, 3);
       operation.source = (arena.plain.first + choices.below(arena.plain.count)) * arena.page;
-      if (choices.chance(20)) operation.source = choose_range(choices, arena, false).start;
+      if (choices.chance(20)) operation.source = choose_range(choices, arena, focus, false).start;
       break;
     case Kind::kRead:
     case Kind::kWrite:
       operation.thread = static_cast<unsigned>(choices.below(2));
       // Never one word for both: the two may be woken at once.
+      operation.start &= ~std::uint64_t{15};
       operation.start += (choices.below(kWords / 2) * 2 + operation.thread) * sizeof(std::uint64_t);
-      operation.start &= ~std::uint64_t{7};
       break;
     case Kind::kWriteAlias:
       operation.start = (arena.memfd.first + choices.below(arena.memfd.count)) * arena.page;
@@ -141,18 +169,19 @@ Sequence make_sequence(Choices& choices) {
     features = kFeatureChoices[choices.below(std::size(kFeatureChoices))];
   sequence.huge = choices.chance(4);
   const Arena& arena = arena_of(sequence.huge);
+  const Focus focus = choose_focus(choices, arena);
   const std::uint64_t count = 4 + choices.below(20);
   for (std::uint64_t i = 0; i < count && !choices.exhausted(); ++i) {
     Operation operation;
     // Nothing happens before something is registered.
-    operation.kind = i < 2 ? Kind::kRegister : kKindChoices[choices.below(std::size(kKindChoices))];
-    const Range range =
-        choose_range(choices, arena, operation.kind == Kind::kRegister || operation.kind == Kind::kUnregister);
+    operation.kind = i < 2 ? Kind::kRegister : choose_kind(choices, focus);
+    const bool whole_often = operation.kind == Kind::kRegister || operation.kind == Kind::kUnregister;
+    const Range range = choose_range(choices, arena, focus, whole_often);
     operation.start = range.start;
     operation.length = range.length;
     operation.tag = i + 1;
     operation.descriptor = choices.chance(85) ? 0 : 1;
-    choose_details(choices, arena, operation);
+    choose_details(choices, arena, focus, operation);
     sequence.operations.push_back(operation);
   }
   return sequence;
