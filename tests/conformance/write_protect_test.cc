@@ -184,6 +184,22 @@ CONFORMANCE_TEST(WriteProtect, UnpopulatedFilePage, "WP-01 REAL-16", Backings::k
   expect_zero(map.page(0) + 8, map.page_size() - 8);
 }
 
+// The object has the page as soon as somebody waits to write to it, also when the mapping drops it.
+CONFORMANCE_TEST(WriteProtect, AWaitingWriteHasMadeThePage, "REAL-16 COPY-04", Backings::kShared) {
+  require_modes(ctx, kWp);
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), kWp);
+  EXPECT_EQ(uffd.writeprotect(map.all(), kProtect), Succeeds());
+  Faulter writer = expect_write_faults(uffd, map.page(0), kFaultWrite | kFaultWp, 3);
+  ASSERT_EQ(userfault_madvise(map.page(0), map.size(), MADV_DONTNEED), 0);
+  const std::vector<std::uint64_t> source = pattern(map.page_size(), 2);
+  EXPECT_EQ(uffd.copy(map.all(), source.data()), Fails(EEXIST, -EEXIST));
+  EXPECT_EQ(uffd.writeprotect(map.all(), 0), Succeeds());
+  EXPECT_FALSE(writer.join().sigbus);
+  EXPECT_EQ(touch_read(map.alias(0)).value, 3u);
+}
+
 // The protection belongs to the mapping: the other view of the same memory writes on.
 CONFORMANCE_TEST(WriteProtect, OtherViewIsNotProtected, "WP-01", Backings::kShared) {
   const Tracked t(ctx);

@@ -244,7 +244,6 @@ bool keeps_to_itself(int advice) noexcept {
   return advice == MADV_DOFORK || advice == MADV_DONTFORK || advice == MADV_MERGEABLE || advice == MADV_UNMERGEABLE;
 }
 
-constexpr int kPopulateRead = 22;
 constexpr int kPopulateWrite = 23;
 
 // The kernel would fault each page in and wait for the monitor. What cannot be had, it finds closed afterwards.

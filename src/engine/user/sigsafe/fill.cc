@@ -188,7 +188,6 @@ void unclaim(const Area& area, Run run, const std::uint8_t* before) noexcept {
 // yet, whose page would be made; nor for long runs, where it would be a quarter of the operation and nobody may
 // be waiting for most of them.
 void map_pages(const Area& area, Run run, Fill fill) noexcept {
-  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14; EINVAL before
   constexpr std::size_t kLongRun = 64;
   static constinit std::atomic<bool> unknown{false};
   const Extent& extent = *area.extent;

@@ -159,7 +159,7 @@ Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
   if (view < 0 && view > -4096) return Presence::kUnknown;
   const auto address = static_cast<std::uintptr_t>(view);
   constexpr std::uint64_t kOfFile = std::uint64_t{1} << 61;
-  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14; before, an access has to do
+  // Before Linux 5.14 an access has to do.
   long shown = sys::madvise(address, extent.page_size(), kPopulateRead);
   char byte;
   if (shown == -EINVAL && guarded_copy(&byte, reinterpret_cast<const void*>(address), 1)) shown = 0;

@@ -106,6 +106,9 @@ struct Run {
   std::size_t count = 0;
 };
 
+// MADV_POPULATE_READ, which the libc may not have: EINVAL before Linux 5.14, and where memory may not be read.
+inline constexpr int kPopulateRead = 22;
+
 class Space {
  public:
   SharedMutex lock;
