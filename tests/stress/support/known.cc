@@ -45,6 +45,12 @@ std::vector<Shown> shown_mappings() {
   return result;
 }
 
+bool is_private(std::uintptr_t address) {
+  return std::ranges::any_of(shown_mappings(), [&](const Shown& shown) {
+    return address - shown.start < shown.end - shown.start && shown.looks[3] == 'p';
+  });
+}
+
 // REG-10: two registered neighbours of the same looks that the kernel keeps apart, because each has
 // had pages of its own before (two anon_vma), or one was made inaccessible before it had any, and is
 // not accounted for.
@@ -80,12 +86,16 @@ bool depends_on_the_page_table(const Arena& arena, std::span<const Operation> do
   if (user.error == EEXIST || user.error == EAGAIN) return true;
   if (kernel.error != EEXIST && kernel.error != EAGAIN) return false;
   const std::size_t page = operation.start / arena.page + (kernel.output > 0 ? kernel.output / arena.page : 0);
-  return std::ranges::none_of(done.first(done.size() - 1), [&](const Operation& earlier) {
+  bool touched = false;
+  for (const Operation& earlier : done.first(done.size() - 1)) {
+    const std::uint64_t first = earlier.start / arena.page;
     // A thread that still waits has touched nothing.
     const bool touches =
         (earlier.kind == Kind::kRead || earlier.kind == Kind::kWrite) && !kernel.accesses[earlier.thread].waits;
-    return touches && earlier.start / arena.page == page;
-  });
+    if (touches && first == page) touched = true;
+    if (earlier.kind == Kind::kMadvise && page - first < earlier.length / arena.page) touched = false;
+  }
+  return !touched;
 }
 
 // What is there can be read without a monitor.
@@ -167,7 +177,7 @@ bool differs_in_minor(const Arena& arena, std::span<const Operation> done, const
 // protected our child has none and the kernel's does.
 bool lacks_zero_page(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
   const Operation& fork = done.back();
-  if (fork.kind != Kind::kFork || is_shared(world.arena(), fork)) return false;
+  if (fork.kind != Kind::kFork || !is_private(world.address_of(fork.start))) return false;
   if (kernel.error == 0 && user.error == EEXIST) return true;
   return kernel.error == EEXIST && user.error == 0 && is_zero_page(world.address_of(fork.start));
 }

@@ -358,6 +358,8 @@ Outcome World::end() {
   for (int& fd : fds_) {
     if (userfault_close(fd) != 0) fail("close: %s", std::strerror(errno));
     fd = -1;
+    // Who is released may have to do with the next one.
+    for (auto& actor : toucher_) static_cast<void>(actor->comes_to_rest());
   }
   for (auto& actor : toucher_) {
     while (!actor->is_done()) {
