@@ -30,5 +30,25 @@ CONFORMANCE_TEST(FeatureExactAddress, WithoutItTheAddressIsThePages, "FEAT-11", 
   expect_address(ctx, 0, 0);
 }
 
+// A range that ends before the address that the message names wakes nobody, though it is of that page.
+CONFORMANCE_TEST(FeatureExactAddress, WakesByTheAddressOfTheMessage, "FEAT-11 WAKE-01", Backings::kHugetlb) {
+  constexpr std::size_t kHardwarePage = 4096;
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx, {.features = USERFAULT_FEATURE_EXACT_ADDRESS});
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_MISSING);
+  Faulter faulter = Faulter::read(map.page(0) + offset_in(map));
+  uffd.expect_fault(map.page(0) + offset_in(map), 0);
+  Range part = map.all();
+  part.length -= kHardwarePage;
+  EXPECT_EQ(uffd.wake(part), Succeeds());
+  faulter.expect_waiting();
+  uffd.expect_no_message();
+  part.length += kHardwarePage;
+  EXPECT_EQ(uffd.wake(part), Succeeds());
+  uffd.expect_fault(map.page(0) + offset_in(map), 0);
+  uffd.fill_with_zeros(map.all());
+  faulter.join();
+}
+
 }  // namespace
 }  // namespace userfault::conformance

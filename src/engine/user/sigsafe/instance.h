@@ -34,7 +34,6 @@ struct Waiter {
   std::atomic<int> tid{0};
   std::uintptr_t frame = 0;    // the stack of the handler that waits
   std::uintptr_t address = 0;  // of the page
-  std::uintptr_t exact = 0;    // of the access
   std::uint64_t flags = 0;     // USERFAULT_PAGEFAULT_FLAG_*
   Waiter* previous = nullptr;
   Waiter* next = nullptr;
