@@ -129,7 +129,13 @@ Decision go_on(const Access& access) noexcept {
   return {.verdict = Verdict::kTryAgain};
 }
 
-// Nobody wants to hear of this page: it is opened as it is, zero where nothing was written.
+// Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
+bool is_protected(const Area& area, std::uint8_t state) noexcept {
+  return (state & page::kWriteProtected) != 0 && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
+}
+
+// Nobody wants to hear of this page: it is opened as it is, zero where nothing was written. A mark without a
+// page goes with that, where it means nothing (pte_marker_clear).
 Decision open_quietly(const Area& area, std::size_t index, const Access& access) noexcept {
   auto& state = area.state(index);
   std::uint8_t seen = state.load(std::memory_order_acquire);
@@ -137,7 +143,7 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
   const auto busy = static_cast<std::uint8_t>(seen | page::kBusy);
   if (!state.compare_exchange_strong(seen, busy, std::memory_order_acq_rel)) return try_again(access);
   const LockedForProtection locked(area);
-  const bool protect = (state.load(std::memory_order_acquire) & page::kWriteProtected) != 0;
+  const bool protect = is_protected(area, state.load(std::memory_order_acquire));
   const long opened = open_run(area, {index, 1}, protect);
   // A write that has to wait has made the object's page all the same.
   if (opened >= 0 && protect && area.extent->shared())
@@ -197,11 +203,6 @@ Decision write_through(const Area& area, std::size_t index, const Access& access
     return {.verdict = Verdict::kSigbus};
   }
   return go_on(access);
-}
-
-// Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
-bool is_protected(const Area& area, std::uint8_t state) noexcept {
-  return (state & page::kWriteProtected) != 0 && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
 }
 
 // The page is not protected and its mapping is: somebody is between the two, or could not lift the
