@@ -68,6 +68,7 @@ std::optional<Difference> Differential::run(const Sequence& sequence) {
   }
   begin(sequence);
   std::optional<Difference> difference;
+  std::vector<Outcome> before;
   std::size_t step = 0;
   for (; step < sequence.operations.size() && !difference; ++step) {
     const Operation& operation = sequence.operations[step];
@@ -75,7 +76,9 @@ std::optional<Difference> Differential::run(const Sequence& sequence) {
     if (operation.kind == Kind::kFork) both = forking_.perform(operation);
     else both = {kernel_.perform(operation), user_.perform(operation)};
     if (both.kernel != both.user) difference = {step, to_string(both.kernel), to_string(both.user)};
-    if (is_known(kernel_, std::span(sequence.operations).first(step + 1), both.kernel, both.user)) return finish();
+    if (is_known(kernel_, std::span(sequence.operations).first(step + 1), before, both.kernel, both.user))
+      return finish();
+    before.push_back(std::move(both.kernel));
   }
   const Outcome a = kernel_.end();
   const Outcome b = user_.end();

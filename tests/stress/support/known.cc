@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <fstream>
@@ -75,27 +76,61 @@ bool protects(std::span<const Operation> done) {
   });
 }
 
+// A protection that outlived its mode and then the registration, of which the page table knows.
+bool protection_outlived(const Arena& arena, std::span<const Operation> done, std::size_t page) {
+  enum { kNever, kProtected, kWithoutMode, kReleased } stage = kNever;
+  for (const Operation& earlier : done) {
+    if (earlier.kind == Kind::kReopen && stage == kWithoutMode) stage = kReleased;
+    if (page - earlier.start / arena.page >= earlier.length / arena.page) continue;
+    const bool with_mode = (earlier.mode & USERFAULT_REGISTER_MODE_WP) != 0;
+    if (earlier.kind == Kind::kRegister && with_mode && stage != kReleased) stage = kProtected;
+    if (earlier.kind == Kind::kRegister && !with_mode && stage == kProtected) stage = kWithoutMode;
+    if (earlier.kind == Kind::kUnregister && stage == kWithoutMode) stage = kReleased;
+  }
+  return stage == kReleased;
+}
+
+// And then it is one again.
+bool is_protected_again(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
+                        const Outcome& user) {
+  const Operation& operation = done.back();
+  return operation.kind == Kind::kWrite && user.messages.empty() && kernel.messages.size() == 1 &&
+         (kernel.messages[0].flags & USERFAULT_PAGEFAULT_FLAG_WP) != 0 &&
+         protection_outlived(arena, done, operation.start / arena.page);
+}
+
+// Whether an access that came to its end, and not to a signal, has brought the page.
+bool was_touched(const Arena& arena, std::span<const Operation> done, std::span<const Outcome> outcomes,
+                 std::size_t page) {
+  constexpr std::size_t kNone = SIZE_MAX;
+  std::array<std::size_t, 2> accessed = {kNone, kNone};  // by each thread
+  bool touched = false;
+  for (std::size_t i = 0; i < done.size(); ++i) {
+    const std::size_t first = done[i].start / arena.page;
+    if (done[i].kind == Kind::kMadvise && page - first < done[i].length / arena.page) touched = false;
+    if (done[i].kind == Kind::kRead || done[i].kind == Kind::kWrite) accessed[done[i].thread] = first;
+    for (std::size_t thread = 0; thread < accessed.size(); ++thread) {
+      const AccessState& state = outcomes[i].accesses[thread];
+      if (state.waits) continue;
+      touched = touched || (accessed[thread] == page && state.signal == 0);
+      accessed[thread] = kNone;
+    }
+  }
+  return touched;
+}
+
 // CONT-02, POIS-02: which pages of an open mapping the page table holds. Either the object has the
 // page and this mapping has not touched it, or it has, because the kernel maps the neighbours of a
 // page that is read (fault-around); what was touched by name is no excuse.
-bool depends_on_the_page_table(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
-                               const Outcome& user) {
+bool depends_on_the_page_table(const Arena& arena, std::span<const Operation> done, std::span<const Outcome> before,
+                               const Outcome& kernel, const Outcome& user) {
   const Operation& operation = done.back();
   if (operation.kind != Kind::kContinue && operation.kind != Kind::kPoison) return false;
   if (!is_shared(arena, operation) || kernel == user) return false;
   if (user.error == EEXIST || user.error == EAGAIN) return true;
   if (kernel.error != EEXIST && kernel.error != EAGAIN) return false;
   const std::size_t page = operation.start / arena.page + (kernel.output > 0 ? kernel.output / arena.page : 0);
-  bool touched = false;
-  for (const Operation& earlier : done.first(done.size() - 1)) {
-    const std::uint64_t first = earlier.start / arena.page;
-    // A thread that still waits has touched nothing.
-    const bool touches =
-        (earlier.kind == Kind::kRead || earlier.kind == Kind::kWrite) && !kernel.accesses[earlier.thread].waits;
-    if (touches && first == page) touched = true;
-    if (earlier.kind == Kind::kMadvise && page - first < earlier.length / arena.page) touched = false;
-  }
-  return !touched;
+  return !was_touched(arena, done.first(done.size() - 1), before, page);
 }
 
 // What is there can be read without a monitor.
@@ -216,8 +251,8 @@ bool shows_other_pages(const Arena& arena, std::span<const Operation> done, cons
     const std::uint64_t by_user = told_of(user, at);
     if (by_kernel == by_user) continue;
     const std::uint64_t differs = by_kernel ^ by_user;
-    // A protection that outlived its mode and then the registration.
-    const bool outlived = released && (by_user & differs) == USERFAULT_PAGE_IS_WRITTEN && protects(done);
+    const bool outlived =
+        (by_user & differs) == USERFAULT_PAGE_IS_WRITTEN && protection_outlived(arena, done, at / arena.page);
     return (differs & USERFAULT_PAGE_IS_PRESENT) != 0 || (released && by_user == 0) || outlived;
   }
   return false;
@@ -225,16 +260,19 @@ bool shows_other_pages(const Arena& arena, std::span<const Operation> done, cons
 
 }  // namespace
 
-bool is_known(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
+bool is_known(const World& world, std::span<const Operation> done, std::span<const Outcome> before,
+              const Outcome& kernel, const Outcome& user) {
   const Operation& operation = done.back();
   // REAL-42: how much a refused move has moved. REAL-24: moving what was registered with a neighbour.
   if (operation.kind == Kind::kMremap && (user.error == EFAULT || (kernel.error == EFAULT && user.error == EINVAL)))
     return true;
-  if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, kernel, user)) return true;
+  if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, before, kernel, user))
+    return true;
   if (kernel == user) return false;
   if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
       differs_in_minor(world.arena(), done, kernel, user) || shows_other_pages(world.arena(), done, kernel, user) ||
-      lacks_zero_page(world, done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
+      lacks_zero_page(world, done, kernel, user) || is_protected_again(world.arena(), done, kernel, user) ||
+      spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||
          (operation.kind == Kind::kMove && kept_apart(world.address_of(operation.source), operation.length));

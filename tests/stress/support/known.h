@@ -8,7 +8,8 @@ namespace userfault::stress {
 
 // Whether the last of `done` ended in a difference that docs/divergences.md has, or in one of the
 // results that it says nobody can compare after. `world` is the kernel's.
-[[nodiscard]] bool is_known(const World& world, std::span<const Operation> done, const Outcome& kernel,
-                            const Outcome& user);
+// `before` is what the kernel's operations before it came to.
+[[nodiscard]] bool is_known(const World& world, std::span<const Operation> done, std::span<const Outcome> before,
+                            const Outcome& kernel, const Outcome& user);
 
 }  // namespace userfault::stress
