@@ -242,7 +242,7 @@ std::uint64_t told_of(const Outcome& outcome, std::uint64_t address) {
 bool shows_other_pages(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
                        const Outcome& user) {
   const Operation& scan = done.back();
-  if (scan.kind != Kind::kScan || !is_shared(arena, scan) || kernel.error != user.error) return false;
+  if (scan.kind != Kind::kScan || kernel.error != user.error) return false;
   const bool released = std::ranges::any_of(done, [](const Operation& earlier) {
     return earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister;
   });
@@ -250,10 +250,9 @@ bool shows_other_pages(const Arena& arena, std::span<const Operation> done, cons
     const std::uint64_t by_kernel = told_of(kernel, at);
     const std::uint64_t by_user = told_of(user, at);
     if (by_kernel == by_user) continue;
-    const std::uint64_t differs = by_kernel ^ by_user;
-    const bool outlived =
-        (by_user & differs) == USERFAULT_PAGE_IS_WRITTEN && protection_outlived(arena, done, at / arena.page);
-    return (differs & USERFAULT_PAGE_IS_PRESENT) != 0 || (released && by_user == 0) || outlived;
+    if (protection_outlived(arena, done, at / arena.page)) return true;
+    const bool differs = ((by_kernel ^ by_user) & USERFAULT_PAGE_IS_PRESENT) != 0;
+    return is_shared(arena, scan) && (differs || (released && by_user == 0));
   }
   return false;
 }
