@@ -129,13 +129,19 @@ Decision go_on(const Access& access) noexcept {
   return {.verdict = Verdict::kTryAgain};
 }
 
-// Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
-bool is_protected(const Area& area, std::uint8_t state) noexcept {
-  return (state & page::kWriteProtected) != 0 && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
+// Where it means nothing, an access to a page that is not there takes the mark away (pte_marker_clear); of huge
+// pages it stays (hugetlb_no_page).
+void drop_mark(const Area& area, std::size_t index) noexcept {
+  if (area.extent->huge() || (area.modes & USERFAULT_REGISTER_MODE_WP) != 0) return;
+  auto& state = area.state(index);
+  std::uint8_t seen = state.load(std::memory_order_acquire);
+  while ((seen & (page::kContent | page::kWriteProtected)) == (page::kMissing | page::kWriteProtected)) {
+    const auto without = static_cast<std::uint8_t>(seen & ~page::kWriteProtected);
+    if (state.compare_exchange_weak(seen, without, std::memory_order_acq_rel)) return;
+  }
 }
 
-// Nobody wants to hear of this page: it is opened as it is, zero where nothing was written. A mark without a
-// page goes with that, where it means nothing (pte_marker_clear).
+// Nobody wants to hear of this page: it is opened as it is, zero where nothing was written.
 Decision open_quietly(const Area& area, std::size_t index, const Access& access) noexcept {
   auto& state = area.state(index);
   std::uint8_t seen = state.load(std::memory_order_acquire);
@@ -143,7 +149,7 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
   const auto busy = static_cast<std::uint8_t>(seen | page::kBusy);
   if (!state.compare_exchange_strong(seen, busy, std::memory_order_acq_rel)) return try_again(access);
   const LockedForProtection locked(area);
-  const bool protect = is_protected(area, state.load(std::memory_order_acquire));
+  const bool protect = (state.load(std::memory_order_acquire) & page::kWriteProtected) != 0;
   const long opened = open_run(area, {index, 1}, protect);
   // A write that has to wait has made the object's page all the same.
   if (opened >= 0 && protect && area.extent->shared())
@@ -179,6 +185,7 @@ Decision report(const Area& area, std::size_t index, const Access& access, std::
 }
 
 Decision missing(const Area& area, std::size_t index, const Access& access) noexcept {
+  drop_mark(area, index);
   const WaitCondition condition{&area.state(index), page::kContent, page::kMissing};
   if (area.instance == nullptr) return open_quietly(area, index, access);
   const Presence cached = area.extent->shared() ? look_up_cached(*area.extent, index) : Presence::kAbsent;
@@ -203,6 +210,11 @@ Decision write_through(const Area& area, std::size_t index, const Access& access
     return {.verdict = Verdict::kSigbus};
   }
   return go_on(access);
+}
+
+// Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
+bool is_protected(const Area& area, std::uint8_t state) noexcept {
+  return (state & page::kWriteProtected) != 0 && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
 }
 
 // The page is not protected and its mapping is: somebody is between the two, or could not lift the
