@@ -153,7 +153,7 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
   const long opened = open_run(area, {index, 1}, protect);
   // A write that has to wait has made the object's page all the same.
   if (opened >= 0 && protect && area.extent->shared())
-    static_cast<void>(sys::madvise(area.address_of(index), area.extent->page_size(), kPopulateRead));
+    static_cast<void>(bring_page(area.address_of(index), area.extent->page_size()));
   settle(*area.extent, {index, 1}, opened < 0 ? page::kMissing : page::kPresent, protect);
   // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
   // cannot provide is SIGBUS too.

@@ -143,6 +143,13 @@ void drop(Extent* extent) noexcept {
   extents_free = extent;
 }
 
+// Before Linux 5.14 an access has to do.
+long bring_page(std::uintptr_t address, std::size_t bytes) noexcept {
+  const long result = sys::madvise(address, bytes, kPopulateRead);
+  char byte;
+  return result == -EINVAL && guarded_copy(&byte, reinterpret_cast<const void*>(address), 1) ? 0 : result;
+}
+
 namespace {
 
 // hugetlbfs has neither SEEK_DATA nor cachestat(2), its mincore(2) looks at one mapping's page table
@@ -159,10 +166,7 @@ Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
   if (view < 0 && view > -4096) return Presence::kUnknown;
   const auto address = static_cast<std::uintptr_t>(view);
   constexpr std::uint64_t kOfFile = std::uint64_t{1} << 61;
-  // Before Linux 5.14 an access has to do.
-  long shown = sys::madvise(address, extent.page_size(), kPopulateRead);
-  char byte;
-  if (shown == -EINVAL && guarded_copy(&byte, reinterpret_cast<const void*>(address), 1)) shown = 0;
+  const long shown = bring_page(address, extent.page_size());
   const std::uint64_t entry = shown == 0 ? pagemap_entry(address) : 0;
   sys::munmap(address, extent.page_size());
   // No memory for the page table, or no pagemap.
