@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Runs the conformance suite on both engines as root, as an unprivileged user and (the user engine)
-# under a seccomp filter that kills on userfaultfd(2), and prints the tables of docs/conformance.md:
+# under a seccomp filter that kills on userfaultfd(2), and prints the tables of docs/conformance-results.md:
 # a summary, and one row for each id.
 # usage: scripts/conform-table.sh [BUILD]     as root, after a build
 set -euo pipefail
