@@ -208,6 +208,11 @@ bool differs_in_minor(const Arena& arena, std::span<const Operation> done, const
   return false;
 }
 
+// MOVE-01: whether the page table has a page for the source.
+bool lacks_a_table(const Arena& arena, const Operation& operation, const Outcome& kernel, const Outcome& user) {
+  return arena.page != kPage && operation.kind == Kind::kMove && kernel.error == ENOENT && user.error == EEXIST;
+}
+
 // FEAT-01: of private memory in which nothing was written a child has no zero pages; and where it was only
 // protected our child has none and the kernel's does.
 bool lacks_zero_page(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
@@ -269,9 +274,9 @@ bool is_known(const World& world, std::span<const Operation> done, std::span<con
     return true;
   if (kernel == user) return false;
   if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
-      differs_in_minor(world.arena(), done, kernel, user) || shows_other_pages(world.arena(), done, kernel, user) ||
-      lacks_zero_page(world, done, kernel, user) || is_protected_again(world.arena(), done, kernel, user) ||
-      spins_in_the_kernel(world.arena(), done, kernel, user))
+      lacks_a_table(world.arena(), operation, kernel, user) || differs_in_minor(world.arena(), done, kernel, user) ||
+      shows_other_pages(world.arena(), done, kernel, user) || lacks_zero_page(world, done, kernel, user) ||
+      is_protected_again(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||
          (operation.kind == Kind::kMove && kept_apart(world.address_of(operation.source), operation.length));
