@@ -15,14 +15,14 @@ part() { # NAME COMMAND...
   "$@" || { result=FAILED; status=1; }
   summary+=("$(printf '%-32s %s, %d s' "$name" "$result" $((SECONDS - started)))")
 }
-long() { CTEST_ARGS="-C Stress $2" scripts/test.sh "$1"; }
+long() { TEST_JOBS=1 CTEST_ARGS="-C Stress $2" scripts/test.sh "$1"; }
 
 part 'stress, release' long release '-L stress'
 part 'stress, asan-ubsan' long asan-ubsan '-L stress'
 part 'stress, tsan' long tsan '-L stress'
 part 'the fuzzer, clang' long clang '-R ^fuzz.*differential'
 part "every test, ${STRESS_REPEAT:-3} times" env \
-  CTEST_ARGS="-LE install|stress --repeat until-fail:${STRESS_REPEAT:-3}" scripts/test.sh release
+  TEST_JOBS=1 CTEST_ARGS="-LE install|stress --repeat until-fail:${STRESS_REPEAT:-3}" scripts/test.sh release
 echo '=== stress'
 printf '%s\n' "${summary[@]}"
 exit $status

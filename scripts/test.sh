@@ -3,7 +3,7 @@
 # Configures, builds and tests each preset, goes on after a failure, and ends with every skip's
 # reason and one line: N passed, N failed, N skipped. A build that fails counts as one failure.
 # usage: scripts/test.sh PRESET...      (release, dev, asan-ubsan, tsan, clang)
-# CTEST_ARGS are handed to ctest, TEST_JOBS is how many tests run at once.
+# CTEST_ARGS are handed to ctest, TEST_JOBS is how many tests run at once (two, where there are two processors).
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(nproc)}
@@ -21,7 +21,7 @@ without_randomisation() {
 
 run_ctest() {
   local preset=$1 junit=$2
-  local command=(ctest --test-dir "${junit%/*}" --output-on-failure --no-tests=error -j "${TEST_JOBS:-1}"
+  local command=(ctest --test-dir "${junit%/*}" --output-on-failure --no-tests=error -j "${TEST_JOBS:-$((jobs < 2 ? jobs : 2))}"
     --test-output-size-passed 10000000 --test-output-size-failed 10000000 --output-junit "$junit")
   # shellcheck disable=SC2206  # words are what CTEST_ARGS is for
   command+=(${CTEST_ARGS:-})

@@ -105,7 +105,7 @@ TEST(UserHandler, HandlerOfTheProgramTouchesMissingMemoryWhileItsThreadWaits) {
 
 TEST(UserHandler, LeavingTheWaitBySiglongjmpManyTimesLosesNothing) {
   if (kThreadSanitizer) GTEST_SKIP() << kSignalsAreHeldBack;
-  constexpr int kRounds = 2000;
+  constexpr int kRounds = 1000;  // of 10 ms, after which a wait looks for signals
   const Served region(1);
   handle(SIGUSR1, [](int, siginfo_t*, void*) { siglongjmp(way_out, 1); });
   std::atomic<int> rounds{0};
