@@ -213,6 +213,14 @@ bool lacks_a_table(const Arena& arena, const Operation& operation, const Outcome
   return arena.page != kPage && operation.kind == Kind::kMove && kernel.error == ENOENT && user.error == EEXIST;
 }
 
+// FEAT-06: an unmapping that failed in the middle of a huge page has told of what lies before it.
+bool failed_to_unmap(const Arena& arena, const Operation& operation, const Outcome& kernel, const Outcome& user) {
+  return arena.page != kPage && (operation.kind == Kind::kMmap || operation.kind == Kind::kMunmap) &&
+         kernel.error == EINVAL && user.error == EINVAL && user.messages.empty() &&
+         std::ranges::all_of(kernel.messages,
+                             [](const Message& message) { return message.event == USERFAULT_EVENT_UNMAP; });
+}
+
 // FEAT-01: of private memory in which nothing was written a child has no zero pages; and where it was only
 // protected our child has none and the kernel's does.
 bool lacks_zero_page(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
@@ -274,6 +282,7 @@ bool is_known(const World& world, std::span<const Operation> done, std::span<con
     return true;
   if (kernel == user) return false;
   if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
+      failed_to_unmap(world.arena(), operation, kernel, user) ||
       lacks_a_table(world.arena(), operation, kernel, user) || differs_in_minor(world.arena(), done, kernel, user) ||
       shows_other_pages(world.arena(), done, kernel, user) || lacks_zero_page(world, done, kernel, user) ||
       is_protected_again(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
