@@ -151,7 +151,8 @@ bool wakes_more(const Operation& operation, const Outcome& kernel, const Outcome
   if (operation.kind != Kind::kUnregister || kernel.error != user.error) return false;
   for (std::size_t i = 0; i < kernel.accesses.size(); ++i)
     if (kernel.accesses[i].waits && !user.accesses[i].waits) return true;
-  return false;
+  // Where the range could not be released it faults again.
+  return kernel.error == EINVAL && user.messages.size() > kernel.messages.size();
 }
 
 // POIS-01: a child has the poison of shared memory, wherever mremap has put that.
@@ -252,8 +253,8 @@ std::uint64_t told_of(const Outcome& outcome, std::uint64_t address) {
 }
 
 // REAL-38: what this mapping's page table has of the pages of a shared object.
-bool shows_other_pages(const Arena& arena, std::span<const Operation> done, const Outcome& kernel,
-                       const Outcome& user) {
+bool shows_other_pages(const Arena& arena, std::span<const Operation> done, std::span<const Outcome> before,
+                       const Outcome& kernel, const Outcome& user) {
   const Operation& scan = done.back();
   if (scan.kind != Kind::kScan || kernel.error != user.error) return false;
   const bool released = std::ranges::any_of(done, [](const Operation& earlier) {
@@ -264,8 +265,10 @@ bool shows_other_pages(const Arena& arena, std::span<const Operation> done, cons
     const std::uint64_t by_user = told_of(user, at);
     if (by_kernel == by_user) continue;
     if (protection_outlived(arena, done, at / arena.page)) return true;
+    if (!is_shared(arena, scan)) return false;
     const bool differs = ((by_kernel ^ by_user) & USERFAULT_PAGE_IS_PRESENT) != 0;
-    return is_shared(arena, scan) && (differs || (released && by_user == 0));
+    const bool of_object = by_kernel == 0 && !was_touched(arena, done.first(done.size() - 1), before, at / arena.page);
+    return differs || (released && by_user == 0) || of_object;
   }
   return false;
 }
@@ -284,7 +287,7 @@ bool is_known(const World& world, std::span<const Operation> done, std::span<con
   if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
       failed_to_unmap(world.arena(), operation, kernel, user) ||
       lacks_a_table(world.arena(), operation, kernel, user) || differs_in_minor(world.arena(), done, kernel, user) ||
-      shows_other_pages(world.arena(), done, kernel, user) || lacks_zero_page(world, done, kernel, user) ||
+      shows_other_pages(world.arena(), done, before, kernel, user) || lacks_zero_page(world, done, kernel, user) ||
       is_protected_again(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||
