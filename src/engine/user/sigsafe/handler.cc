@@ -288,7 +288,7 @@ bool resolve_in_thread(const Decision& decision, const Access& access) noexcept 
   if (handler.function == nullptr) return true;
   end_row(access);
   const int tid = (instance.features & USERFAULT_FEATURE_THREAD_ID) != 0 ? sys::gettid() : 0;
-  const userfault_msg message = message_of(instance, decision.report, tid);
+  const userfault_msg message = message_of(instance, address_of(instance, decision.report), decision.report.flags, tid);
   const InvokeFunction invoke = invoke_in_thread.load();
   return invoke(handler.function, handler.context, instance.reader, &message) != 0;
 }

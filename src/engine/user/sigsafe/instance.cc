@@ -285,16 +285,15 @@ void WaiterList::remove(Waiter* waiter) noexcept {
   --count;
 }
 
-// What the message says; WAKE compares with it, too, so a part of a huge page wakes by the exact address.
 std::uintptr_t address_of(const Instance& instance, const FaultReport& report) noexcept {
   return (instance.features & USERFAULT_FEATURE_EXACT_ADDRESS) != 0 ? report.exact : report.address;
 }
 
-userfault_msg message_of(const Instance& instance, const FaultReport& report, int tid) noexcept {
+userfault_msg message_of(const Instance& instance, std::uintptr_t address, std::uint64_t flags, int tid) noexcept {
   userfault_msg message{};
   message.event = USERFAULT_EVENT_PAGEFAULT;
-  message.arg.pagefault.flags = report.flags;
-  message.arg.pagefault.address = address_of(instance, report);
+  message.arg.pagefault.flags = flags;
+  message.arg.pagefault.address = address;
   if ((instance.features & USERFAULT_FEATURE_THREAD_ID) != 0)
     message.arg.pagefault.feat.ptid = static_cast<std::uint32_t>(tid);
   return message;
@@ -475,7 +474,7 @@ std::size_t take_locked(Instance& instance, userfault_msg* into, std::size_t cou
     instance.pending.remove(waiter);
     waiter->delivered = true;
     instance.delivered.append(waiter);
-    into[taken++] = message_of(instance, {waiter->address, waiter->address, waiter->flags}, waiter->tid.load());
+    into[taken++] = message_of(instance, waiter->address, waiter->flags, waiter->tid.load());
   }
   Event* const first = taken < count ? instance.events : nullptr;
   Event* last = nullptr;

@@ -33,7 +33,7 @@ struct Waiter {
   std::atomic<std::uint64_t> ticket{0};        // whose wait it is; another one: it was taken back
   std::atomic<int> tid{0};
   std::uintptr_t frame = 0;    // the stack of the handler that waits
-  std::uintptr_t address = 0;  // of the page
+  std::uintptr_t address = 0;  // that the message names
   std::uint64_t flags = 0;     // USERFAULT_PAGEFAULT_FLAG_*
   Waiter* previous = nullptr;
   Waiter* next = nullptr;
@@ -182,8 +182,12 @@ void forget_reader(Instance& instance, int fd) noexcept;
 // Everybody who waits goes on, events count as not read, and the slot's next generation begins.
 void release_all(Instance& instance) noexcept;
 
+// The address that the message of a fault names; WAKE compares with it, too, so that a part of a huge page wakes
+// by the exact address.
+[[nodiscard]] std::uintptr_t address_of(const Instance& instance, const FaultReport& report) noexcept;
 // What one message says, given what the instance's features let it show.
-[[nodiscard]] userfault_msg message_of(const Instance& instance, const FaultReport& report, int tid) noexcept;
+[[nodiscard]] userfault_msg message_of(const Instance& instance, std::uintptr_t address, std::uint64_t flags,
+                                       int tid) noexcept;
 
 // Prepares the pool; before the first fault. -ENOMEM.
 [[nodiscard]] long prepare_waiters() noexcept;
