@@ -152,7 +152,7 @@ long provide(const Area& area, Run run, const FillRequest& request, std::uintptr
       return write_native(area.address_of(run.first), source, extent.page_size());
     case Fill::kZero:
       if (extent.kind == Kind::kNative) {
-        for (std::size_t i = run.first; i < run.first + run.count; ++i) map_zeroes(area.address_of(i));
+        map_zeroes(area.address_of(run.first), run.count);
         return bytes;
       }
       // A hole reads as zeroes; in shared memory the page has to exist for the other mappings.

@@ -46,11 +46,13 @@ long replace(std::uintptr_t to, std::uintptr_t source, std::size_t bytes) noexce
 
 // To read what is not there maps the page of zeroes; never a huge one, since a page that is closed alone is a mapping
 // of its own. Where /proc/self/mem may not pass protection (proc_mem.force_override) nothing is mapped.
-void map_zeroes(std::uintptr_t at) noexcept {
+void map_zeroes(std::uintptr_t start, std::size_t pages) noexcept {
+  constexpr std::size_t kPage = 4096;
   const long memory = sys::openat("/proc/self/mem", O_RDONLY | O_CLOEXEC);
   if (memory < 0) return;
   char byte;
-  static_cast<void>(sys::pread(static_cast<int>(memory), &byte, 1, static_cast<long>(at)));
+  for (std::size_t i = 0; i < pages; ++i)
+    static_cast<void>(sys::pread(static_cast<int>(memory), &byte, 1, static_cast<long>(start + i * kPage)));
   sys::close(static_cast<int>(memory));
 }
 

@@ -11,8 +11,8 @@ namespace userfault::sigsafe {
 // -EFAULT when the source cannot be read, -ENOMEM.
 [[nodiscard]] long write_native(std::uintptr_t to, std::uintptr_t source, std::size_t bytes) noexcept;
 
-// Puts the page of zeroes into the page table for one that is closed and empty, as UFFDIO_ZEROPAGE does: from then on
-// it is there, registered or not. Where that cannot be had it reads as zeroes all the same.
-void map_zeroes(std::uintptr_t at) noexcept;
+// Puts the page of zeroes into the page table for small pages that are closed and empty, as UFFDIO_ZEROPAGE does: from
+// then on they are there, registered or not. Where that cannot be had they read as zeroes all the same.
+void map_zeroes(std::uintptr_t start, std::size_t pages) noexcept;
 
 }  // namespace userfault::sigsafe
