@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "engine/user/break.h"
@@ -203,9 +204,7 @@ Segment segment_at(std::uintptr_t at, std::uintptr_t end, int advice, Events& ev
   if (area == space.end() || area->start >= end) return {.end = end};
   if (area->start > at) return {.end = area->start};
   // The kernel sees one mapping where we have cut it: one event.
-  std::uintptr_t stop = area->end;
-  for (const Area* last = area; last + 1 != space.end() && is_one_mapping(*last, last[1]); ++last) stop = last[1].end;
-  if (stop > end) stop = end;
+  const std::uintptr_t stop = std::min(end_of_mapping(*area, end), end);
   // Of huge pages only whole ones are dropped, and told of; MADV_REMOVE takes parts, too.
   const std::uintptr_t mask = advice != MADV_REMOVE ? area->extent->page_size() - 1 : 0;
   const bool drops = (at & mask) == 0 && (stop & ~mask) > at && (advice != MADV_REMOVE || refuses_remove(*area) == 0);

@@ -32,15 +32,12 @@ struct Move {
   bool keep_source = false;  // MREMAP_DONTUNMAP
 };
 
-// Whether [start, end) is covered by areas that are one mapping for the program.
+// Whether [start, end) is covered by areas that are one mapping for the program, and for us.
 bool is_one_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
   const Area* area = space.find(start);
-  if (area == nullptr) return false;
-  for (; area->end < end; ++area) {
-    const Area* next = area + 1;
-    if (next == space.end() || next->extent->kind != area->extent->kind || !sigsafe::is_one_mapping(*area, *next))
-      return false;
-  }
+  if (area == nullptr || end_of_mapping(*area, end) < end) return false;
+  for (; area->end < end; ++area)
+    if (area[1].extent->kind != area->extent->kind) return false;
   return true;
 }
 

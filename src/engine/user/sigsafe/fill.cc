@@ -296,12 +296,7 @@ bool bring_source(const FillRequest& request, std::size_t done, SignalMask progr
 long check_mapping(std::uintptr_t start, std::size_t length) noexcept {
   const Area* area = space.find(start);
   if (area == nullptr || area->instance == nullptr) return -ENOENT;
-  while (area->end < start + length) {
-    const Area* next = area + 1;
-    if (next == space.end() || !is_one_mapping(*area, *next)) return -ENOENT;
-    area = next;
-  }
-  return 0;
+  return end_of_mapping(*area, start + length) < start + length ? -ENOENT : 0;
 }
 
 namespace {

@@ -27,6 +27,15 @@ bool alike(const Extent& a, const Extent& b) noexcept {
   return a.kind == b.kind || (is_private(a) && is_private(b));
 }
 
+bool is_one_mapping(const Area& area, const Area& next) noexcept {
+  if (area.end != next.start || area.instance != next.instance || area.modes != next.modes ||
+      area.protection != next.protection || !alike(*area.extent, *next.extent))
+    return false;
+  if (!area.extent->shared()) return true;
+  return area.extent->inode == next.extent->inode && area.extent->device == next.extent->device &&
+         area.extent->offset_of(area.first + area.pages()) == next.extent->offset_of(next.first);
+}
+
 // Extents come from one reserved array that is never given back: they are few, and a stale pointer
 // then never reads unmapped memory.
 constexpr std::size_t kMaxExtents = std::size_t{1} << 17;
@@ -224,13 +233,10 @@ void wait_settled(Extent& extent, const std::atomic<std::uint8_t>& state) noexce
   extent.settlers.fetch_sub(1);
 }
 
-bool is_one_mapping(const Area& area, const Area& next) noexcept {
-  if (area.end != next.start || area.instance != next.instance || area.modes != next.modes ||
-      area.protection != next.protection || !alike(*area.extent, *next.extent))
-    return false;
-  if (!area.extent->shared()) return true;
-  return area.extent->inode == next.extent->inode && area.extent->device == next.extent->device &&
-         area.extent->offset_of(area.first + area.pages()) == next.extent->offset_of(next.first);
+std::uintptr_t end_of_mapping(const Area& area, std::uintptr_t limit) noexcept {
+  const Area* last = &area;
+  while (last->end < limit && last + 1 != space.end() && is_one_mapping(*last, last[1])) ++last;
+  return last->end;
 }
 
 }  // namespace userfault::sigsafe

@@ -110,7 +110,7 @@ struct Run {
 inline constexpr int kPopulateRead = 22;
 
 // Makes a page of an open mapping come as a read of it would. 0, or a negative errno.
-long bring_page(std::uintptr_t address, std::size_t bytes) noexcept;
+[[nodiscard]] long bring_page(std::uintptr_t address, std::size_t bytes) noexcept;
 
 class Space {
  public:
@@ -141,8 +141,9 @@ class Space {
 
 extern Space space;
 
-// Whether `next` is one mapping with `area` in the kernel, as far as can be known (docs/divergences.md, REG-10).
-[[nodiscard]] bool is_one_mapping(const Area& area, const Area& next) noexcept;
+// Where the kernel's mapping ends that `area` is a part of, as far as can be known (docs/divergences.md, REG-10);
+// nobody looks further than `limit`. Under the lock.
+[[nodiscard]] std::uintptr_t end_of_mapping(const Area& area, std::uintptr_t limit) noexcept;
 
 // Cuts at both ends of a range. Under the exclusive lock; the errors of Space::split.
 [[nodiscard]] inline long cut_at(std::uintptr_t start, std::uintptr_t end) noexcept {
