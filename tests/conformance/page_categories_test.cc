@@ -165,6 +165,19 @@ CONFORMANCE_TEST(PageCategories, StopsAtThePageThatHasNoRoom, "FEAT-15", Backing
   EXPECT_EQ(scanned_to(), map.range(3, 1).start);
 }
 
+// Memory whose writes nobody tracks is passed over there, too.
+CONFORMANCE_TEST(PageCategories, GoesToTheEndWhereNothingIsToBeProtected, "FEAT-15", Backings::kPrivate) {
+  const Mapping map(ctx, 4);
+  for (std::size_t page = 0; page < map.pages(); ++page) fill_pattern(map.page(page), map.page_size(), page);
+  Uffd uffd(ctx, {.features = kAsync});
+  uffd.must_register(map.range(0, 2), kWp);
+  Scan scan(map.all());
+  scan.only_written().request.max_pages = 2;
+  scan.request.flags = USERFAULT_SCAN_WP_MATCHING;
+  EXPECT_EQ(scan.ranges(), std::vector<Range>{map.range(0, 2)});
+  EXPECT_EQ(scan.request.walk_end, scan.request.end);
+}
+
 // Where nothing ever was, not even a page of the page table.
 CONFORMANCE_TEST(PageCategories, UntouchedMemoryCountsAsWritten, "FEAT-15", Backings::kSmall) {
   const Mapping map(ctx, 4096);
