@@ -46,12 +46,6 @@ std::vector<Shown> shown_mappings() {
   return result;
 }
 
-bool is_private(std::uintptr_t address) {
-  return std::ranges::any_of(shown_mappings(), [&](const Shown& shown) {
-    return address - shown.start < shown.end - shown.start && shown.looks[3] == 'p';
-  });
-}
-
 // REG-10: two registered neighbours of the same looks that the kernel keeps apart, because each has
 // had pages of its own before (two anon_vma), or one was made inaccessible before it had any, and is
 // not accounted for.
@@ -64,9 +58,12 @@ bool kept_apart(std::uintptr_t start, std::size_t length) {
   return false;
 }
 
-bool is_shared(const Arena& arena, const Operation& operation) {
-  const std::size_t page = operation.start / arena.page;
-  return page >= arena.shared.first && page < arena.plain.first;
+// What is mapped there now; an mmap of the sequence may have replaced what its arena began with.
+bool is_shared(const World& world, const Operation& operation) {
+  const std::uintptr_t address = world.address_of(operation.start);
+  return std::ranges::any_of(shown_mappings(), [&](const Shown& shown) {
+    return address - shown.start < shown.end - shown.start && shown.looks[3] == 's';
+  });
 }
 
 // Something was registered for write protection.
@@ -122,13 +119,14 @@ bool was_touched(const Arena& arena, std::span<const Operation> done, std::span<
 // CONT-02, POIS-02: which pages of an open mapping the page table holds. Either the object has the
 // page and this mapping has not touched it, or it has, because the kernel maps the neighbours of a
 // page that is read (fault-around); what was touched by name is no excuse.
-bool depends_on_the_page_table(const Arena& arena, std::span<const Operation> done, std::span<const Outcome> before,
+bool depends_on_the_page_table(const World& world, std::span<const Operation> done, std::span<const Outcome> before,
                                const Outcome& kernel, const Outcome& user) {
   const Operation& operation = done.back();
   if (operation.kind != Kind::kContinue && operation.kind != Kind::kPoison) return false;
-  if (!is_shared(arena, operation) || kernel == user) return false;
+  if (kernel == user || !is_shared(world, operation)) return false;
   if (user.error == EEXIST || user.error == EAGAIN) return true;
   if (kernel.error != EEXIST && kernel.error != EAGAIN) return false;
+  const Arena& arena = world.arena();
   const std::size_t page = operation.start / arena.page + (kernel.output > 0 ? kernel.output / arena.page : 0);
   return !was_touched(arena, done.first(done.size() - 1), before, page);
 }
@@ -226,7 +224,7 @@ bool failed_to_unmap(const Arena& arena, const Operation& operation, const Outco
 // protected our child has none and the kernel's does.
 bool lacks_zero_page(const World& world, std::span<const Operation> done, const Outcome& kernel, const Outcome& user) {
   const Operation& fork = done.back();
-  if (fork.kind != Kind::kFork || !is_private(world.address_of(fork.start))) return false;
+  if (fork.kind != Kind::kFork || is_shared(world, fork)) return false;
   if (kernel.error == 0 && user.error == EEXIST) return true;
   return kernel.error == EEXIST && user.error == 0 && is_zero_page(world.address_of(fork.start));
 }
@@ -253,10 +251,11 @@ std::uint64_t told_of(const Outcome& outcome, std::uint64_t address) {
 }
 
 // REAL-38: what this mapping's page table has of the pages of a shared object.
-bool shows_other_pages(const Arena& arena, std::span<const Operation> done, std::span<const Outcome> before,
+bool shows_other_pages(const World& world, std::span<const Operation> done, std::span<const Outcome> before,
                        const Outcome& kernel, const Outcome& user) {
   const Operation& scan = done.back();
   if (scan.kind != Kind::kScan || kernel.error != user.error) return false;
+  const Arena& arena = world.arena();
   const bool released = std::ranges::any_of(done, [](const Operation& earlier) {
     return earlier.kind == Kind::kReopen || earlier.kind == Kind::kUnregister;
   });
@@ -265,7 +264,7 @@ bool shows_other_pages(const Arena& arena, std::span<const Operation> done, std:
     const std::uint64_t by_user = told_of(user, at);
     if (by_kernel == by_user) continue;
     if (protection_outlived(arena, done, at / arena.page)) return true;
-    if (!is_shared(arena, scan)) return false;
+    if (!is_shared(world, scan)) return false;
     const bool differs = ((by_kernel ^ by_user) & USERFAULT_PAGE_IS_PRESENT) != 0;
     const bool of_object = by_kernel == 0 && !was_touched(arena, done.first(done.size() - 1), before, at / arena.page);
     return differs || (released && by_user == 0) || of_object;
@@ -281,13 +280,12 @@ bool is_known(const World& world, std::span<const Operation> done, std::span<con
   // REAL-42: how much a refused move has moved. REAL-24: moving what was registered with a neighbour.
   if (operation.kind == Kind::kMremap && (user.error == EFAULT || (kernel.error == EFAULT && user.error == EINVAL)))
     return true;
-  if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world.arena(), done, before, kernel, user))
-    return true;
+  if (wakes_more(operation, kernel, user) || depends_on_the_page_table(world, done, before, kernel, user)) return true;
   if (kernel == user) return false;
   if (poisons_child(done, world.arena(), kernel, user) || was_forked(done, kernel) ||
       failed_to_unmap(world.arena(), operation, kernel, user) ||
       lacks_a_table(world.arena(), operation, kernel, user) || differs_in_minor(world.arena(), done, kernel, user) ||
-      shows_other_pages(world.arena(), done, before, kernel, user) || lacks_zero_page(world, done, kernel, user) ||
+      shows_other_pages(world, done, before, kernel, user) || lacks_zero_page(world, done, kernel, user) ||
       is_protected_again(world.arena(), done, kernel, user) || spins_in_the_kernel(world.arena(), done, kernel, user))
     return true;
   return kept_apart(world.address_of(operation.start), operation.length) ||

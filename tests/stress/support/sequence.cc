@@ -52,7 +52,9 @@ Focus choose_focus(Choices& choices, const Arena& arena) {
   const std::size_t first = choices.below(region.count);
   const std::size_t count = 1 + choices.below(3);
   focus.pages = {region.name, region.first + first, count < region.count - first ? count : region.count - first};
-  focus.kinds = choices.below(std::uint64_t{1} << 32);
+  // A byte at a time, which is what a fuzzer has.
+  focus.kinds = 0;
+  for (unsigned bits = 0; bits < 24; bits += 8) focus.kinds |= choices.below(256) << bits;
   return focus;
 }
 
