@@ -46,7 +46,7 @@ std::set<std::string> ids_in(const SourceFile& file) {
 TEST(Spec, EveryIdIsNamedByAConformanceTest) {
   std::set<std::string> named;
   for (const SourceFile& file : source_files()) {
-    const bool suite = file.under("tests/conformance/") && file.has_extension("_test.cc");
+    const bool suite = file.under("src/conformance/") && file.has_extension("_test.cc");
     for (const std::string& id : ids_in(file)) {
       const auto elsewhere = kElsewhere.find(id);
       if (suite || (elsewhere != kElsewhere.end() && elsewhere->second == file.path)) named.insert(id);
@@ -61,7 +61,7 @@ TEST(Spec, NoTestNamesAnUnknownId) {
   const auto ids = specified();
   static const std::regex family("(GEN|API|FEAT|REG|UNREG|COPY|ZERO|WAKE|WP|CONT|POIS|MOVE|MSG|FD|REAL)-.*");
   for (const SourceFile& file : source_files()) {
-    if (!file.under("tests/conformance/") || !file.has_extension("_test.cc")) continue;
+    if (!file.under("src/conformance/") || !file.has_extension("_test.cc")) continue;
     for (const std::string& id : ids_in(file)) {
       const bool of_the_specification = std::regex_match(id, family);
       EXPECT_TRUE(!of_the_specification || ids.contains(id)) << file.path << " names " << id;
