@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // sigaction(2) and signal(3) on the signals that the engine has taken: the program changes and reads
-// what the engine chains to (sigsafe/chain.h), and cannot tell.
+// what the engine chains to (signal/chain.h), and cannot tell.
 #include <signal.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 
-#include "engine/user/sigsafe/chain.h"
+#include "engine/user/signal/chain.h"
 #include "preload/actions.h"
 #include "preload/masks.h"
 #include "preload/next.h"
@@ -25,7 +25,7 @@ void note(const struct sigaction* action) noexcept {
   if (action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN) interrupts.store(true, std::memory_order_relaxed);
 }
 
-using sigsafe::KernelSigaction;
+using engine::user::KernelSigaction;
 
 // libc adds SA_RESTORER and a restorer of its own; what chains brings its own way back.
 KernelSigaction to_kernel(const struct sigaction& action) noexcept {
@@ -37,14 +37,14 @@ KernelSigaction to_kernel(const struct sigaction& action) noexcept {
 struct sigaction from_kernel(const KernelSigaction& kernel) noexcept {
   struct sigaction action {};
   action.sa_sigaction = kernel.handler;
-  action.sa_flags = static_cast<int>(kernel.flags & ~sigsafe::kSaRestorer);
+  action.sa_flags = static_cast<int>(kernel.flags & ~engine::user::kSaRestorer);
   std::memcpy(&action.sa_mask, &kernel.mask, sizeof kernel.mask);
   return action;
 }
 
 int change_taken(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
   const KernelSigaction before =
-      action != nullptr ? sigsafe::set_program_action(signal, to_kernel(*action)) : sigsafe::get_program_action(signal);
+      action != nullptr ? engine::user::set_program_action(signal, to_kernel(*action)) : engine::user::get_program_action(signal);
   if (old != nullptr) *old = from_kernel(before);
   return 0;
 }
@@ -55,7 +55,7 @@ bool userfault::preload::some_handler_interrupts() noexcept { return interrupts.
 
 USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
   note(action);
-  if (sigsafe::is_installed(signal)) return change_taken(signal, action, old);
+  if (engine::user::is_installed(signal)) return change_taken(signal, action, old);
   if (next.sigaction == nullptr) {
     errno = EAGAIN;
     return -1;
@@ -76,7 +76,7 @@ extern "C" USERFAULT_ALIAS(sigaction) int __sigaction(int signal, const struct s
 
 // BSD's meaning, which is what glibc gives: the handler stays, system calls go on.
 USERFAULT_PRELOADED sighandler_t signal(int signal, sighandler_t handler) noexcept {
-  if (!sigsafe::is_installed(signal)) return next.signal(signal, handler);
+  if (!engine::user::is_installed(signal)) return next.signal(signal, handler);
   struct sigaction action {};
   struct sigaction old {};
   action.sa_handler = handler;

@@ -42,7 +42,7 @@ int shake_hands(int fd, userfault_api* request) noexcept {
   userfault_api wanted{};
   const iovec here{&wanted, sizeof wanted};
   const iovec there{request, sizeof wanted};
-  const bool known = sigsafe::raw_syscall(SYS_process_vm_readv, sigsafe::sys::getpid(), argument_of(&here), 1,
+  const bool known = engine::user::raw_syscall(SYS_process_vm_readv, engine::user::sys::getpid(), argument_of(&here), 1,
                                           argument_of(&there), 1, 0) == sizeof wanted;
   const int result = call(next.ioctl, SYS_ioctl, fd, USERFAULT_IOC_API, request);
   if (result == 0 || errno != EPERM || !known || !replace_refused(fd)) return result;
@@ -61,11 +61,11 @@ struct Entry {
 
 void close_ours_between(unsigned first, unsigned last) noexcept {
   const long directory =
-      sigsafe::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+      engine::user::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (directory < 0) return;
   alignas(8) char buffer[4096];
   for (;;) {
-    const long bytes = sigsafe::raw_syscall(SYS_getdents64, directory, argument_of(&buffer[0]), sizeof buffer);
+    const long bytes = engine::user::raw_syscall(SYS_getdents64, directory, argument_of(&buffer[0]), sizeof buffer);
     if (bytes <= 0) break;
     for (long at = 0; at < bytes; at += reinterpret_cast<const Entry*>(buffer + at)->size) {
       const int fd = std::atoi(reinterpret_cast<const Entry*>(buffer + at)->name);
@@ -73,7 +73,7 @@ void close_ours_between(unsigned first, unsigned last) noexcept {
         user_engine().close(fd);
     }
   }
-  sigsafe::sys::close(static_cast<int>(directory));
+  engine::user::sys::close(static_cast<int>(directory));
 }
 
 // The number changes hands in one step, as in the kernel; the engine then closes a duplicate of what
@@ -81,11 +81,11 @@ void close_ours_between(unsigned first, unsigned last) noexcept {
 template <typename Replace>
 int replace(int old_fd, int new_fd, Replace replace_number) noexcept {
   if (old_fd == new_fd || !is_ours(new_fd)) return replace_number();
-  const auto kept = static_cast<int>(sigsafe::raw_syscall(SYS_fcntl, new_fd, F_DUPFD_CLOEXEC, 0));
+  const auto kept = static_cast<int>(engine::user::raw_syscall(SYS_fcntl, new_fd, F_DUPFD_CLOEXEC, 0));
   const int result = replace_number();
   if (kept < 0) return result;
   if (result >= 0) user_engine().close(kept);
-  else sigsafe::sys::close(kept);
+  else engine::user::sys::close(kept);
   return result;
 }
 
@@ -105,7 +105,7 @@ USERFAULT_PRELOADED int close_range(unsigned first, unsigned last, int flags) no
 USERFAULT_PRELOADED void closefrom(int first) noexcept {
   if (active()) close_ours_between(static_cast<unsigned>(first), ~0U);
   if (next.closefrom != nullptr) return next.closefrom(first);
-  sigsafe::raw_syscall(SYS_close_range, first, ~0U, 0);
+  engine::user::raw_syscall(SYS_close_range, first, ~0U, 0);
 }
 
 USERFAULT_PRELOADED int dup2(int old_fd, int new_fd) noexcept {

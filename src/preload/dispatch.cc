@@ -9,9 +9,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include "engine/user/break.h"
-#include "engine/user/fork.h"
-#include "engine/user/sigsafe/chain.h"
+#include "engine/user/layout/brk.h"
+#include "engine/user/fork/fork.h"
+#include "engine/user/signal/chain.h"
 #include "preload/dispatch.h"
 #include "preload/doors.h"
 #include "preload/exported.h"
@@ -30,33 +30,33 @@ T* pointer(long argument) noexcept {
 }
 
 // rt_sigaction(2) with the kernel's own struct.
-long change_action(int signal, const sigsafe::KernelSigaction* action, sigsafe::KernelSigaction* old,
+long change_action(int signal, const engine::user::KernelSigaction* action, engine::user::KernelSigaction* old,
                    long mask_bytes) noexcept {
   if (mask_bytes != 8)
-    return sigsafe::raw_syscall(SYS_rt_sigaction, signal, argument_of(action), argument_of(old), mask_bytes);
-  if (!sigsafe::is_installed(signal)) {
-    sigsafe::KernelSigaction real{};
+    return engine::user::raw_syscall(SYS_rt_sigaction, signal, argument_of(action), argument_of(old), mask_bytes);
+  if (!engine::user::is_installed(signal)) {
+    engine::user::KernelSigaction real{};
     if (action != nullptr) {
       real = *action;
       real.mask = real_mask_of(action->mask);
     }
-    const long result = sigsafe::raw_sigaction(signal, action != nullptr ? &real : nullptr, old);
+    const long result = engine::user::raw_sigaction(signal, action != nullptr ? &real : nullptr, old);
     if (result == 0 && old != nullptr) old->mask = shown_mask_of(old->mask);
     return result;
   }
   const auto before =
-      action != nullptr ? sigsafe::set_program_action(signal, *action) : sigsafe::get_program_action(signal);
+      action != nullptr ? engine::user::set_program_action(signal, *action) : engine::user::get_program_action(signal);
   if (old != nullptr) *old = before;
   return 0;
 }
 
 // The kernel reads and writes 8 bytes where libc's sigset_t has 128.
-long change_mask(int how, const sigsafe::SignalMask* mask, sigsafe::SignalMask* old, long mask_bytes) noexcept {
+long change_mask(int how, const engine::user::SignalMask* mask, engine::user::SignalMask* old, long mask_bytes) noexcept {
   if (mask_bytes != 8) return -EINVAL;
-  const sigsafe::SignalMask real = mask != nullptr ? real_mask_of(*mask) : 0;
-  sigsafe::SignalMask read = 0;
+  const engine::user::SignalMask real = mask != nullptr ? real_mask_of(*mask) : 0;
+  engine::user::SignalMask read = 0;
   const long result =
-      sigsafe::raw_syscall(SYS_rt_sigprocmask, how, mask != nullptr ? argument_of(&real) : 0, argument_of(&read), 8);
+      engine::user::raw_syscall(SYS_rt_sigprocmask, how, mask != nullptr ? argument_of(&real) : 0, argument_of(&read), 8);
   if (result == 0 && old != nullptr) *old = shown_mask_of(read);
   return result;
 }
@@ -83,23 +83,23 @@ using Bits = std::array<std::uint64_t, 16>;
 
 // Masks that are in force while a call waits.
 long wait_under_mask(long number, long a, long b, long c, long d, long e, long f) noexcept {
-  const auto with_mask = [&](const sigsafe::SignalMask* mask, auto make) {
-    sigsafe::SignalMask real = mask != nullptr ? real_mask_of(*mask) : 0;
+  const auto with_mask = [&](const engine::user::SignalMask* mask, auto make) {
+    engine::user::SignalMask real = mask != nullptr ? real_mask_of(*mask) : 0;
     return finish(make(mask != nullptr ? argument_of(&real) : 0));
   };
   if (number == SYS_rt_sigsuspend)
-    return with_mask(pointer<sigsafe::SignalMask>(a), [&](long mask) { return sigsafe::raw_syscall(number, mask, b); });
+    return with_mask(pointer<engine::user::SignalMask>(a), [&](long mask) { return engine::user::raw_syscall(number, mask, b); });
   if (number != SYS_pselect6)
-    return with_mask(pointer<sigsafe::SignalMask>(e),
-                     [&](long mask) { return sigsafe::raw_syscall(number, a, b, c, d, mask, f); });
+    return with_mask(pointer<engine::user::SignalMask>(e),
+                     [&](long mask) { return engine::user::raw_syscall(number, a, b, c, d, mask, f); });
   struct {
-    sigsafe::SignalMask* mask;
+    engine::user::SignalMask* mask;
     long bytes;
   } last{};
   if (f != 0) std::memcpy(&last, pointer<void>(f), sizeof last);
   return with_mask(last.mask, [&](long mask) {
     const long pair[] = {mask, last.bytes};
-    return sigsafe::raw_syscall(number, a, b, c, d, e, f != 0 ? argument_of(&pair[0]) : 0);
+    return engine::user::raw_syscall(number, a, b, c, d, e, f != 0 ? argument_of(&pair[0]) : 0);
   });
 }
 
@@ -110,12 +110,12 @@ long open_how(long directory, long path, long how, long size) noexcept {
   if (how != 0 && size >= 8) std::memcpy(&flags, pointer<void>(how), sizeof flags);
   if (wants_stand_in(static_cast<int>(directory), pointer<char>(path)))
     return finish(open_stand_in(static_cast<int>(flags)));
-  return retried([](auto... arguments) { return finish(sigsafe::raw_syscall(kOpenat2, arguments...)); }, directory,
+  return retried([](auto... arguments) { return finish(engine::user::raw_syscall(kOpenat2, arguments...)); }, directory,
                  path, how, size);
 }
 
 // The kernel's mask as libc's, for a call of libc's.
-int poll_under_mask(pollfd* fds, nfds_t count, const timespec* timeout, const sigsafe::SignalMask* mask) {
+int poll_under_mask(pollfd* fds, nfds_t count, const timespec* timeout, const engine::user::SignalMask* mask) {
   sigset_t set;
   sigemptyset(&set);
   if (mask != nullptr) std::memcpy(&set, mask, sizeof *mask);
@@ -223,7 +223,7 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case kFutex:
       return repaired(Access::kWrite, pointer<void>(a), 4, [=] {
         return repaired(Access::kWrite, pointer<void>(e), 4,
-                        [=] { return finish(sigsafe::raw_syscall(number, a, b, c, d, e, f)); });
+                        [=] { return finish(engine::user::raw_syscall(number, a, b, c, d, e, f)); });
       });
     case SYS_close: return __real_close(fd);
     case SYS_close_range: return close_range(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<int>(c));
@@ -239,19 +239,19 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case SYS_mprotect: return __real_mprotect(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c));
     case SYS_ppoll:
       return poll_under_mask(pointer<pollfd>(a), static_cast<nfds_t>(b), pointer<timespec>(c),
-                             pointer<sigsafe::SignalMask>(d));
+                             pointer<engine::user::SignalMask>(d));
     case SYS_rt_sigsuspend:
     case SYS_pselect6:
     case SYS_epoll_pwait:
     case kEpollWait2: return wait_under_mask(number, a, b, c, d, e, f);
     case SYS_rt_sigaction:
-      return finish(change_action(fd, pointer<sigsafe::KernelSigaction>(b), pointer<sigsafe::KernelSigaction>(c), d));
+      return finish(change_action(fd, pointer<engine::user::KernelSigaction>(b), pointer<engine::user::KernelSigaction>(c), d));
     case SYS_rt_sigprocmask:
-      return finish(change_mask(fd, pointer<sigsafe::SignalMask>(b), pointer<sigsafe::SignalMask>(c), d));
+      return finish(change_mask(fd, pointer<engine::user::SignalMask>(b), pointer<engine::user::SignalMask>(c), d));
     default: {
       long result = 0;
       if (old_call(number, a, b, c, &result)) return result;
-      return retried([=](auto... arguments) { return finish(sigsafe::raw_syscall(number, arguments...)); }, a, b, c, d,
+      return retried([=](auto... arguments) { return finish(engine::user::raw_syscall(number, arguments...)); }, a, b, c, d,
                      e, f);
     }
   }

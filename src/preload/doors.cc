@@ -42,12 +42,12 @@ constinit Owner owner;
 // it: the agent's thread would be the child's. libuserfault asks the kernel from such a child, whose
 // answer decides nothing but whether the question kills.
 bool is_borrowing() noexcept {
-  const pid_t self = sigsafe::sys::getpid();
+  const pid_t self = engine::user::sys::getpid();
   const pid_t found = owner.process.load();
   return found != 0 && found != self;
 }
 
-void note_child() noexcept { owner.process.store(sigsafe::sys::getpid()); }
+void note_child() noexcept { owner.process.store(engine::user::sys::getpid()); }
 
 int open_ours(int flags, const char* why) noexcept {
   if (is_borrowing()) return -EPERM;
@@ -84,8 +84,8 @@ Link link_of(int fd) noexcept {
   char path[32];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   Link link{};
-  const long length = sigsafe::raw_syscall(SYS_readlinkat, AT_FDCWD, sigsafe::as_long(path),
-                                           sigsafe::as_long(link.data()), link.size() - 1);
+  const long length = engine::user::raw_syscall(SYS_readlinkat, AT_FDCWD, engine::user::as_long(path),
+                                           engine::user::as_long(link.data()), link.size() - 1);
   link[length > 0 ? static_cast<std::size_t>(length) : 0] = '\0';
   return link;
 }
@@ -100,10 +100,10 @@ bool lies_in_dev(int directory, const char* path, const char* name) noexcept {
     folder[length] = '\0';
   }
   const long fd =
-      sigsafe::raw_syscall(SYS_openat, directory, sigsafe::as_long(folder), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+      engine::user::raw_syscall(SYS_openat, directory, engine::user::as_long(folder), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return false;
   const Link link = link_of(static_cast<int>(fd));
-  sigsafe::sys::close(static_cast<int>(fd));
+  engine::user::sys::close(static_cast<int>(fd));
   return std::strcmp(link.data(), "/dev") == 0;
 }
 
@@ -121,7 +121,7 @@ bool names_device(int directory, const char* path) noexcept {
 
 void note_process() noexcept {
   constexpr int kWipeOnFork = 18;  // MADV_WIPEONFORK, Linux 4.14
-  if (sigsafe::sys::madvise(reinterpret_cast<std::uintptr_t>(&owner), sizeof owner, kWipeOnFork) < 0) return;
+  if (engine::user::sys::madvise(reinterpret_cast<std::uintptr_t>(&owner), sizeof owner, kWipeOnFork) < 0) return;
   note_child();
   pthread_atfork(nullptr, nullptr, note_child);
 }
@@ -130,7 +130,7 @@ int open_userfaultfd(int flags) noexcept {
   switch (settings().choice) {
     case Choice::kUser: return open_ours(flags, "");
     case Choice::kKernel:
-      return log_opened(static_cast<int>(sigsafe::raw_syscall(SYS_userfaultfd, flags)), "kernel's", "");
+      return log_opened(static_cast<int>(engine::user::raw_syscall(SYS_userfaultfd, flags)), "kernel's", "");
     case Choice::kAutomatic: break;
   }
   return open_either(engine::Door::kSyscall, flags);
@@ -140,14 +140,14 @@ int open_userfaultfd(int flags) noexcept {
 // comes first.
 bool replace_refused(int fd) noexcept {
   if (settings().choice != Choice::kAutomatic || !engine::kernel_engine().owns(fd)) return false;
-  const long status = sigsafe::raw_syscall(SYS_fcntl, fd, F_GETFL);
-  const bool closes = (sigsafe::raw_syscall(SYS_fcntl, fd, F_GETFD) & FD_CLOEXEC) != 0;
+  const long status = engine::user::raw_syscall(SYS_fcntl, fd, F_GETFL);
+  const bool closes = (engine::user::raw_syscall(SYS_fcntl, fd, F_GETFD) & FD_CLOEXEC) != 0;
   const auto number = static_cast<std::size_t>(fd);
   const bool only = number < user_mode_only.size() && user_mode_only[number].load();
   const int flags = static_cast<int>(status & O_NONBLOCK) | (only ? USERFAULT_USER_MODE_ONLY : 0);
   const int ours = open_ours(flags | O_CLOEXEC, ", because the kernel's refuses the features");
   if (ours < 0) return false;
-  const long result = sigsafe::raw_syscall(SYS_dup3, ours, fd, closes ? O_CLOEXEC : 0);
+  const long result = engine::user::raw_syscall(SYS_dup3, ours, fd, closes ? O_CLOEXEC : 0);
   user_engine().close(ours);
   return result >= 0;
 }
@@ -162,7 +162,7 @@ bool wants_stand_in(int directory, const char* path) noexcept {
 
 int open_stand_in(int flags) noexcept {
   const int own = (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0;
-  const long fd = sigsafe::raw_syscall(SYS_memfd_create, sigsafe::as_long(kStandIn), own);
+  const long fd = engine::user::raw_syscall(SYS_memfd_create, engine::user::as_long(kStandIn), own);
   log_line("%s: a stand-in, descriptor %ld", kDevice, fd);
   return static_cast<int>(fd);
 }

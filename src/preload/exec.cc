@@ -13,7 +13,7 @@
 #include <cstring>
 
 #include "base/program_file.h"
-#include "engine/user/sigsafe/copy.h"
+#include "engine/user/rt/guarded_copy.h"
 #include "preload/next.h"
 #include "preload/settings.h"
 
@@ -27,7 +27,7 @@ constexpr std::size_t kPath = 4096;
 // Calls below may come from a child of vfork: no memory but the stack's, and errno stays.
 bool is_set_user(int fd) noexcept {
   struct stat status {};
-  if (sigsafe::raw_syscall(SYS_fstat, fd, argument_of(&status)) < 0) return false;
+  if (engine::user::raw_syscall(SYS_fstat, fd, argument_of(&status)) < 0) return false;
   const bool user = (status.st_mode & S_ISUID) != 0 && status.st_uid != ::getuid();
   const bool group = (status.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) && status.st_gid != ::getgid();
   return user || group;
@@ -35,12 +35,12 @@ bool is_set_user(int fd) noexcept {
 
 // Why the loader will not bring us along; null when it will.
 const char* why_not(int directory, const char* path) noexcept {
-  const long fd = sigsafe::raw_syscall(SYS_openat, directory, argument_of(path), O_RDONLY | O_CLOEXEC);
+  const long fd = engine::user::raw_syscall(SYS_openat, directory, argument_of(path), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return nullptr;
   char head[base::kProgramHead];
-  const long got = sigsafe::raw_syscall(SYS_pread64, fd, argument_of(&head[0]), sizeof head, 0);
+  const long got = engine::user::raw_syscall(SYS_pread64, fd, argument_of(&head[0]), sizeof head, 0);
   const bool set_user = is_set_user(static_cast<int>(fd));
-  sigsafe::sys::close(static_cast<int>(fd));
+  engine::user::sys::close(static_cast<int>(fd));
   if (got <= 0) return nullptr;
   if (set_user) return "it runs as another user (set-user-ID)";
   switch (base::look_at_program({head, static_cast<std::size_t>(got)}).kind) {
@@ -66,7 +66,7 @@ bool look_through(const char* text, Has has) noexcept {
 // finds that there is no such way to change a mask.
 bool is_readable(const void* address) noexcept {
   const auto word = reinterpret_cast<std::uintptr_t>(address) & ~std::uintptr_t{7};
-  return sigsafe::raw_syscall(SYS_rt_sigprocmask, -1, static_cast<long>(word), 0, 8) != -EFAULT;
+  return engine::user::raw_syscall(SYS_rt_sigprocmask, -1, static_cast<long>(word), 0, 8) != -EFAULT;
 }
 
 bool is_string(const char* text) noexcept {
@@ -100,7 +100,7 @@ void note_name(const char* name, char* const* environment) noexcept {
     char path[kPath];
     const int wanted = std::snprintf(path, sizeof path, "%.*s/%s", static_cast<int>(length), directory, name);
     if (wanted > 0 && static_cast<std::size_t>(wanted) < sizeof path &&
-        sigsafe::raw_syscall(SYS_faccessat, AT_FDCWD, argument_of(&path[0]), X_OK) == 0) {
+        engine::user::raw_syscall(SYS_faccessat, AT_FDCWD, argument_of(&path[0]), X_OK) == 0) {
       note_program(path, environment);
       return;
     }
@@ -111,11 +111,11 @@ void note_name(const char* name, char* const* environment) noexcept {
 bool is_logged(const char* path) noexcept { return settings().log != nullptr && is_string(path); }
 
 bool bring_string(const char* text) noexcept {
-  return look_through(text, [](const char* at) { return sigsafe::touch(at); });
+  return look_through(text, [](const char* at) { return engine::user::touch(at); });
 }
 
 void bring_list(char* const* list) noexcept {
-  for (; list != nullptr && sigsafe::touch(list) && bring_string(*list); ++list) {
+  for (; list != nullptr && engine::user::touch(list) && bring_string(*list); ++list) {
   }
 }
 

@@ -26,7 +26,7 @@ std::string_view behind_self(std::string_view path) noexcept {
     if (path.starts_with(name)) return path.substr(name.size());
   int process = 0;
   const auto parsed = std::from_chars(path.data(), path.data() + path.size(), process);
-  if (parsed.ec != std::errc() || process != sigsafe::sys::getpid()) return {};
+  if (parsed.ec != std::errc() || process != engine::user::sys::getpid()) return {};
   path.remove_prefix(static_cast<std::size_t>(parsed.ptr - path.data()));
   return path.starts_with('/') ? path.substr(1) : std::string_view{};
 }
@@ -65,18 +65,18 @@ bool wants_fdinfo(const char* path) noexcept {
 int open_fdinfo(const char* path, int flags) noexcept {
   if ((flags & O_ACCMODE) != O_RDONLY) return -EACCES;
   char text[1024];
-  const long own = sigsafe::raw_syscall(SYS_openat, AT_FDCWD, argument_of(path), O_RDONLY | O_CLOEXEC, 0);
+  const long own = engine::user::raw_syscall(SYS_openat, AT_FDCWD, argument_of(path), O_RDONLY | O_CLOEXEC, 0);
   if (own < 0) return static_cast<int>(own);
-  const long bytes = sigsafe::sys::read(static_cast<int>(own), text, sizeof text / 2);
-  sigsafe::sys::close(static_cast<int>(own));
+  const long bytes = engine::user::sys::read(static_cast<int>(own), text, sizeof text / 2);
+  engine::user::sys::close(static_cast<int>(own));
   if (bytes < 0) return static_cast<int>(bytes);
   Waiting waiting;
   static_cast<void>(engine::user::count_waiting(descriptor_in(path), &waiting));
   const int more = describe(waiting, text + bytes, sizeof text - static_cast<std::size_t>(bytes));
   const unsigned closes = (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0;
-  const auto file = static_cast<int>(sigsafe::raw_syscall(SYS_memfd_create, argument_of("userfault-fdinfo"), closes));
+  const auto file = static_cast<int>(engine::user::raw_syscall(SYS_memfd_create, argument_of("userfault-fdinfo"), closes));
   if (file < 0) return file;
-  sigsafe::raw_syscall(SYS_pwrite64, file, argument_of(&text[0]), bytes + more, 0);
+  engine::user::raw_syscall(SYS_pwrite64, file, argument_of(&text[0]), bytes + more, 0);
   return file;
 }
 

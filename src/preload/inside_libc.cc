@@ -11,8 +11,8 @@
 #include <cstring>
 
 #include "base/page_size.h"
-#include "engine/user/break.h"
-#include "engine/user/sigsafe/syscall.h"
+#include "engine/user/layout/brk.h"
+#include "engine/user/rt/syscall.h"
 #include "preload/inside_libc_target.h"
 #include "preload/preload.h"
 #include "preload/settings.h"
@@ -24,17 +24,17 @@ std::uintptr_t number(const void* pointer) noexcept { return reinterpret_cast<st
 
 int on_munmap(void* start, std::size_t length) noexcept {
   if (active()) return finish(user_engine().munmap(number(start), length));
-  return static_cast<int>(finish(sigsafe::sys::munmap(number(start), length)));
+  return static_cast<int>(finish(engine::user::sys::munmap(number(start), length)));
 }
 
 int on_madvise(void* start, std::size_t length, int advice) noexcept {
   if (active()) return finish(user_engine().madvise(number(start), length, advice));
-  return static_cast<int>(finish(sigsafe::sys::madvise(number(start), length, advice)));
+  return static_cast<int>(finish(engine::user::sys::madvise(number(start), length, advice)));
 }
 
 int on_mprotect(void* start, std::size_t length, int protection) noexcept {
   if (active()) return finish(user_engine().mprotect(number(start), length, protection));
-  return static_cast<int>(finish(sigsafe::sys::mprotect(number(start), length, protection)));
+  return static_cast<int>(finish(engine::user::sys::mprotect(number(start), length, protection)));
 }
 
 // libc keeps the end of the heap in a variable, which sbrk(3) starts from.
@@ -76,10 +76,10 @@ const char* divert(const Function& function) noexcept {
   if (!makes_call(function.theirs, function.call) || !jump_from(function.theirs, ours(function.call), &jump))
     return "libc's function is not made as expected";
   const std::uintptr_t page = number(function.theirs) & ~(base::page_size() - 1);
-  if (sigsafe::sys::mprotect(page, base::page_size(), PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
+  if (engine::user::sys::mprotect(page, base::page_size(), PROT_READ | PROT_WRITE | PROT_EXEC) < 0)
     return "code may not be changed here";
   put(function.theirs, jump);
-  sigsafe::sys::mprotect(page, base::page_size(), PROT_READ | PROT_EXEC);
+  engine::user::sys::mprotect(page, base::page_size(), PROT_READ | PROT_EXEC);
   return nullptr;
 }
 

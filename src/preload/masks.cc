@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "engine/user/sigsafe/chain.h"
+#include "engine/user/signal/chain.h"
 #include "preload/next.h"
 #include "preload/repair.h"
 #include "preload/settings.h"
@@ -11,36 +11,36 @@
 namespace userfault::preload {
 namespace {
 
-constexpr int kMark = sigsafe::marker_of(SIGSEGV);
+constexpr int kMark = engine::user::marker_of(SIGSEGV);
 
 bool leaves_alone() noexcept { return settings().choice == Choice::kKernel; }
 
 // libc's sigset_t is longer than the kernel's, but its first word is the kernel's whole mask.
-sigsafe::SignalMask word_of(const sigset_t& mask) noexcept {
-  sigsafe::SignalMask word;
+engine::user::SignalMask word_of(const sigset_t& mask) noexcept {
+  engine::user::SignalMask word;
   std::memcpy(&word, &mask, sizeof word);
   return word;
 }
 
 }  // namespace
 
-sigsafe::SignalMask real_mask_of(sigsafe::SignalMask wanted) noexcept {
-  using sigsafe::bit_of;
+engine::user::SignalMask real_mask_of(engine::user::SignalMask wanted) noexcept {
+  using engine::user::bit_of;
   if (leaves_alone()) return wanted;
   if (settings().trap) wanted &= ~bit_of(SIGSYS);
   if ((wanted & bit_of(SIGSEGV)) == 0) return wanted;
   return (wanted & ~bit_of(SIGSEGV)) | bit_of(kMark);
 }
 
-sigsafe::SignalMask shown_mask_of(sigsafe::SignalMask read) noexcept {
-  using sigsafe::bit_of;
+engine::user::SignalMask shown_mask_of(engine::user::SignalMask read) noexcept {
+  using engine::user::bit_of;
   if (leaves_alone() || (read & bit_of(kMark)) == 0) return read;
   return read | bit_of(SIGSEGV) | (settings().trap ? bit_of(SIGSYS) : 0);
 }
 
 RealMask::RealMask(const sigset_t* wanted) noexcept : pointer_(wanted) {
   if (wanted == nullptr) return;
-  const sigsafe::SignalMask real = real_mask_of(word_of(*wanted));
+  const engine::user::SignalMask real = real_mask_of(word_of(*wanted));
   if (real == word_of(*wanted)) return;
   mask_ = *wanted;
   std::memcpy(&mask_, &real, sizeof real);
@@ -49,15 +49,15 @@ RealMask::RealMask(const sigset_t* wanted) noexcept : pointer_(wanted) {
 
 void show_mask(sigset_t* read) noexcept {
   if (read == nullptr) return;
-  const sigsafe::SignalMask shown = shown_mask_of(word_of(*read));
+  const engine::user::SignalMask shown = shown_mask_of(word_of(*read));
   std::memcpy(read, &shown, sizeof shown);
 }
 
 void mark_inherited_mask() noexcept {
   if (leaves_alone()) return;
-  sigsafe::SignalMask mask = 0;
-  sigsafe::raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, sigsafe::as_long(&mask), sizeof mask);
-  if (real_mask_of(mask) != mask) sigsafe::sys::swap_signal_mask(real_mask_of(mask));
+  engine::user::SignalMask mask = 0;
+  engine::user::raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, engine::user::as_long(&mask), sizeof mask);
+  if (real_mask_of(mask) != mask) engine::user::sys::swap_signal_mask(real_mask_of(mask));
 }
 
 }  // namespace userfault::preload
@@ -78,7 +78,7 @@ int change_mask(Function function, int how, const sigset_t* mask, sigset_t* old)
 // libc's sigset_t is longer than the kernel's, but its first word is the kernel's whole mask.
 int change_mask_early(int how, const sigset_t* mask, sigset_t* old) noexcept {
   return static_cast<int>(
-      userfault::sigsafe::raw_syscall(SYS_rt_sigprocmask, how, argument_of(mask), argument_of(old), 8));
+      userfault::engine::user::raw_syscall(SYS_rt_sigprocmask, how, argument_of(mask), argument_of(old), 8));
 }
 
 }  // namespace

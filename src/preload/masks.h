@@ -5,7 +5,7 @@
 // every signal; but where SIGSEGV is blocked, a fault kills. A program may block it long before it
 // opens its first userfaultfd, in threads that we cannot reach afterwards. So from the start each
 // mask that passes through here has SIGSEGV replaced by a mark, SIGSTKFLT, which Linux never sends
-// (sigsafe/chain.h); a mask that is read back shows SIGSEGV for the mark. The mark itself is shown,
+// (signal/chain.h); a mask that is read back shows SIGSEGV for the mark. The mark itself is shown,
 // too: programs block all signals far more often than they ask for that one.
 //
 // SIGSYS, by which system calls that go past libc are seen (trap.h), is left out likewise; it shares the
@@ -16,13 +16,13 @@
 
 #include <signal.h>
 
-#include "engine/user/sigsafe/syscall.h"
+#include "engine/user/rt/syscall.h"
 
 namespace userfault::preload {
 
 // The same for the kernel's form of a mask.
-[[nodiscard]] sigsafe::SignalMask real_mask_of(sigsafe::SignalMask wanted) noexcept;
-[[nodiscard]] sigsafe::SignalMask shown_mask_of(sigsafe::SignalMask read) noexcept;
+[[nodiscard]] engine::user::SignalMask real_mask_of(engine::user::SignalMask wanted) noexcept;
+[[nodiscard]] engine::user::SignalMask shown_mask_of(engine::user::SignalMask read) noexcept;
 
 // What may be set in place of a program's mask. Null stays null.
 class RealMask {

@@ -44,6 +44,6 @@ int __wrap_mprotect(void* start, size_t length, int protection) {
 }
 pid_t __wrap_fork() { return next.fork(); }
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f) {
-  return userfault::preload::finish(userfault::sigsafe::raw_syscall(number, a, b, c, d, e, f));
+  return userfault::preload::finish(userfault::engine::user::raw_syscall(number, a, b, c, d, e, f));
 }
 }

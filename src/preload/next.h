@@ -33,7 +33,7 @@
 #include <bit>
 #include <cstddef>
 
-#include "engine/user/sigsafe/syscall.h"
+#include "engine/user/rt/syscall.h"
 #include "preload/preload.h"
 
 extern "C" {
@@ -99,7 +99,7 @@ template <typename Function, typename... Arguments>
 auto call(Function function, long number, Arguments... arguments) noexcept {
   using Result = decltype(function(arguments...));
   if (function != nullptr) return function(arguments...);
-  const long result = finish(sigsafe::raw_syscall(number, argument_of(arguments)...));
+  const long result = finish(engine::user::raw_syscall(number, argument_of(arguments)...));
   if constexpr (std::is_pointer_v<Result>) return reinterpret_cast<Result>(result);
   else return static_cast<Result>(result);
 }

@@ -36,7 +36,7 @@ bool open_instead(int directory, const char* path, int flags, int* result) noexc
 
 int open_early(int directory, const char* path, int flags, mode_t mode = 0) noexcept {
   return finish(
-      static_cast<int>(userfault::sigsafe::raw_syscall(SYS_openat, directory, argument_of(path), flags, mode)));
+      static_cast<int>(userfault::engine::user::raw_syscall(SYS_openat, directory, argument_of(path), flags, mode)));
 }
 
 int flags_of(const char* mode) noexcept {
@@ -67,7 +67,7 @@ FILE* reopen_stream(Function function, const char* path, const char* mode, FILE*
   char name[32];
   snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
   FILE* const result = function(name, mode, stream);
-  userfault::sigsafe::sys::close(fd);
+  userfault::engine::user::sys::close(fd);
   return result;
 }
 

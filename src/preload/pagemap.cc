@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/page_size.h"
-#include "engine/user/scan.h"
+#include "engine/user/ops/written_scan.h"
 #include "preload/next.h"
 
 namespace userfault::preload {
@@ -21,14 +21,14 @@ bool is_own_pagemap(int fd) noexcept {
   char target[64] = {};
   char wanted[32];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  sigsafe::raw_syscall(SYS_readlinkat, AT_FDCWD, argument_of(&path[0]), argument_of(&target[0]), sizeof target - 1);
-  std::snprintf(wanted, sizeof wanted, "/proc/%d/pagemap", sigsafe::sys::getpid());
+  engine::user::raw_syscall(SYS_readlinkat, AT_FDCWD, argument_of(&path[0]), argument_of(&target[0]), sizeof target - 1);
+  std::snprintf(wanted, sizeof wanted, "/proc/%d/pagemap", engine::user::sys::getpid());
   return std::strcmp(target, wanted) == 0;
 }
 
 void mend_pagemap(int fd, void* entries, ssize_t bytes, off_t offset) noexcept {
   if (bytes < kEntry || bytes % kEntry != 0 || !active() || !is_own_pagemap(fd)) return;
-  if (offset == kAtPosition) offset = sigsafe::raw_syscall(SYS_lseek, fd, 0, SEEK_CUR) - bytes;
+  if (offset == kAtPosition) offset = engine::user::raw_syscall(SYS_lseek, fd, 0, SEEK_CUR) - bytes;
   auto page = static_cast<std::uintptr_t>(offset / kEntry);
   auto* entry = static_cast<char*>(entries);
   for (ssize_t at = 0; at < bytes; at += kEntry, ++page) {

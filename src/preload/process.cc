@@ -9,7 +9,7 @@
 #include <cstdarg>
 #include <cstring>
 
-#include "engine/user/fork.h"
+#include "engine/user/fork/fork.h"
 #include "preload/next.h"
 
 using namespace userfault;
@@ -18,9 +18,9 @@ using namespace userfault::preload;
 // A parent that waits until the child runs another program (CLONE_VFORK) cannot give it its memory: it
 // goes on at once, as after fork(2).
 long userfault::preload::clone_process(long flags, long third, long fourth, long fifth) noexcept {
-  if ((flags & CLONE_VM) != 0 || !active()) return sigsafe::raw_syscall(SYS_clone, flags, 0, third, fourth, fifth);
+  if ((flags & CLONE_VM) != 0 || !active()) return engine::user::raw_syscall(SYS_clone, flags, 0, third, fourth, fifth);
   engine::user::before_fork();
-  const long child = sigsafe::raw_syscall(SYS_clone, flags & ~CLONE_VFORK, 0, third, fourth, fifth);
+  const long child = engine::user::raw_syscall(SYS_clone, flags & ~CLONE_VFORK, 0, third, fourth, fifth);
   if (child == 0) engine::user::after_fork_in_child();
   else engine::user::after_fork_in_parent();
   return child;
@@ -32,13 +32,13 @@ long userfault::preload::clone3_process(long request, long size) noexcept {
   char own[kKnown];
   std::uint64_t flags = 0;
   if (!active() || size < static_cast<long>(sizeof flags) || size > kKnown)
-    return sigsafe::raw_syscall(SYS_clone3, request, size);
+    return engine::user::raw_syscall(SYS_clone3, request, size);
   std::memcpy(own, reinterpret_cast<const void*>(request), static_cast<std::size_t>(size));
   std::memcpy(&flags, own, sizeof flags);
   flags &= ~std::uint64_t{CLONE_VFORK};
   std::memcpy(own, &flags, sizeof flags);
   engine::user::before_fork();
-  const long child = sigsafe::raw_syscall(SYS_clone3, argument_of(&own[0]), size);
+  const long child = engine::user::raw_syscall(SYS_clone3, argument_of(&own[0]), size);
   if (child == 0) engine::user::after_fork_in_child();
   else engine::user::after_fork_in_parent();
   return child;

@@ -24,7 +24,7 @@ std::uintptr_t first_closed_behind(std::span<const iovec> buffers, std::size_t d
 
 mode_t type_of(int fd) noexcept {
   struct stat status {};
-  sigsafe::raw_syscall(SYS_newfstatat, fd, argument_of(""), argument_of(&status), AT_EMPTY_PATH);
+  engine::user::raw_syscall(SYS_newfstatat, fd, argument_of(""), argument_of(&status), AT_EMPTY_PATH);
   return status.st_mode & S_IFMT;
 }
 
@@ -73,7 +73,7 @@ bool loses_data(int fd) noexcept {
   if (type != S_IFSOCK) return true;
   int kind = 0;
   socklen_t length = sizeof kind;
-  sigsafe::raw_syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, argument_of(&kind), argument_of(&length));
+  engine::user::raw_syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, argument_of(&kind), argument_of(&length));
   return kind != SOCK_STREAM;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// System calls whose buffers lie on pages of ours that are closed (engine/user/touching.h).
+// System calls whose buffers lie on pages of ours that are closed (engine/user/fault/prefault.h).
 //
 // A call is made first and repaired after it failed with EFAULT or stopped short of a closed page:
 // touch the page, which waits for the monitor as the kernel would have, and go on. Touching a whole
@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <span>
 
-#include "engine/user/touching.h"
+#include "engine/user/fault/prefault.h"
 #include "preload/next.h"
 
 namespace userfault::preload {

@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "engine/user/sigsafe/syscall.h"
+#include "engine/user/rt/syscall.h"
 
 namespace userfault::preload {
 namespace {
@@ -45,7 +45,7 @@ void log_line(const char* format, ...) noexcept {
   if (settings().log == nullptr) return;
   const int saved = errno;
   char line[400];
-  int length = std::snprintf(line, sizeof line, "userfault[%d]: ", sigsafe::sys::getpid());
+  int length = std::snprintf(line, sizeof line, "userfault[%d]: ", engine::user::sys::getpid());
   std::va_list arguments;
   va_start(arguments, format);
   length += std::vsnprintf(line + length, sizeof line - static_cast<std::size_t>(length) - 1, format, arguments);
@@ -54,10 +54,10 @@ void log_line(const char* format, ...) noexcept {
   line[length] = '\n';
   const bool to_stderr = std::strcmp(stored.log, "-") == 0;
   const long fd = to_stderr ? 2
-                            : sigsafe::raw_syscall(SYS_openat, AT_FDCWD, sigsafe::as_long(stored.log),
+                            : engine::user::raw_syscall(SYS_openat, AT_FDCWD, engine::user::as_long(stored.log),
                                                    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (fd >= 0) sigsafe::sys::write(static_cast<int>(fd), line, static_cast<std::size_t>(length) + 1);
-  if (fd >= 0 && !to_stderr) sigsafe::sys::close(static_cast<int>(fd));
+  if (fd >= 0) engine::user::sys::write(static_cast<int>(fd), line, static_cast<std::size_t>(length) + 1);
+  if (fd >= 0 && !to_stderr) engine::user::sys::close(static_cast<int>(fd));
   errno = saved;
 }
 

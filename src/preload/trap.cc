@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "engine/user/sigsafe/chain.h"
+#include "engine/user/signal/chain.h"
 #include "preload/dispatch.h"
 #include "preload/masks.h"
 #include "preload/settings.h"
@@ -26,8 +26,8 @@ constexpr int kBySeccomp = 1;  // SYS_SECCOMP, which glibc hides
 long change_frame_mask(ucontext_t& context) noexcept {
   const long result = preloaded_call(SYS_rt_sigprocmask, argument_of(context, 0), argument_of(context, 1),
                                      argument_of(context, 2), argument_of(context, 3), 0, 0);
-  sigsafe::SignalMask mask = 0;
-  sigsafe::raw_sigprocmask(SIG_BLOCK, 0, &mask);
+  engine::user::SignalMask mask = 0;
+  engine::user::raw_sigprocmask(SIG_BLOCK, 0, &mask);
   std::memcpy(&context.uc_sigmask, &mask, sizeof mask);
   return result;
 }
@@ -50,7 +50,7 @@ long make_call(long number, ucontext_t& context) noexcept {
 
 void on_sigsys(int signal, siginfo_t* info, void* context) {
   if (info->si_code != kBySeccomp || info->si_errno != static_cast<int>(kTrapTag))
-    return sigsafe::chain(signal, info, context);
+    return engine::user::chain(signal, info, context);
   auto* const interrupted = static_cast<ucontext_t*>(context);
   const int saved = errno;
   long result = make_call(info->si_syscall, *interrupted);
@@ -62,17 +62,17 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
 long set_filter(const sock_fprog& program) noexcept {
   constexpr unsigned kAllThreads = SECCOMP_FILTER_FLAG_TSYNC;
   // Without the second flag kernels before 5.16 slow every thread down (Speculative Store Bypass).
-  const long result = sigsafe::raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                                           kAllThreads | SECCOMP_FILTER_FLAG_SPEC_ALLOW, sigsafe::as_long(&program));
+  const long result = engine::user::raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                                           kAllThreads | SECCOMP_FILTER_FLAG_SPEC_ALLOW, engine::user::as_long(&program));
   if (result != -EINVAL) return result;
-  return sigsafe::raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kAllThreads, sigsafe::as_long(&program));
+  return engine::user::raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kAllThreads, engine::user::as_long(&program));
 }
 
 // Who has CAP_SYS_ADMIN keeps what no_new_privs takes: sudo in a program's children.
 long set_filter_somehow(const sock_fprog& program) noexcept {
   const long result = set_filter(program);
   if (result != -EACCES) return result;
-  sigsafe::raw_syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  engine::user::raw_syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   return set_filter(program);
 }
 
@@ -85,7 +85,7 @@ void trap_raw_calls() noexcept {
   static constinit WatchedCode code{};
   find_watched_code(&code);
   static TrapFilter filter(code, taken_numbers());
-  if (sigsafe::install(SIGSYS, on_sigsys) < 0) return;
+  if (engine::user::install(SIGSYS, on_sigsys) < 0) return;
   const long result = set_filter_somehow(filter.program());
   if (result == 0) return log_line("system calls that go past libc are trapped (%zu ranges of code)", code.count);
   log_line("system calls that go past libc are not seen: seccomp(2) says %s",
@@ -94,8 +94,8 @@ void trap_raw_calls() noexcept {
 
 void expect_inherited_traps() noexcept {
   constexpr long kFilter = 2;  // SECCOMP_MODE_FILTER
-  if (settings().trap && sigsafe::raw_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == kFilter)
-    static_cast<void>(sigsafe::install(SIGSYS, on_sigsys));
+  if (settings().trap && engine::user::raw_syscall(SYS_prctl, PR_GET_SECCOMP, 0, 0, 0, 0) == kFilter)
+    static_cast<void>(engine::user::install(SIGSYS, on_sigsys));
 }
 
 }  // namespace userfault::preload

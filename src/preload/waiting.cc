@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signals that are taken without a handler. SIGSEGV that was sent while the program has it blocked is pending
-// under the mark (masks.h, sigsafe/chain.h): it is looked for there, too, and shown as what it is.
+// under the mark (masks.h, signal/chain.h): it is looked for there, too, and shown as what it is.
 #include <signal.h>
 
 #include <cerrno>
 #include <cstring>
 
-#include "engine/user/sigsafe/chain.h"
+#include "engine/user/signal/chain.h"
 #include "preload/masks.h"
 #include "preload/next.h"
 #include "preload/repair.h"
@@ -16,7 +16,7 @@ using namespace userfault::preload;
 
 namespace {
 
-constexpr int kMark = sigsafe::marker_of(SIGSEGV);
+constexpr int kMark = engine::user::marker_of(SIGSEGV);
 
 // The set with the mark where it has SIGSEGV; sigset_t's first word is the kernel's whole mask.
 class WantedSet {
@@ -51,7 +51,7 @@ USERFAULT_PRELOADED int sigtimedwait(const sigset_t* set, siginfo_t* info, const
   siginfo_t own;
   siginfo_t* const found = info != nullptr ? info : &own;
   const int result = next.sigtimedwait(wanted.get(), found, timeout);
-  return result == kMark && sigsafe::take_held(found) ? SIGSEGV : result;
+  return result == kMark && engine::user::take_held(found) ? SIGSEGV : result;
 }
 
 USERFAULT_PRELOADED int sigwaitinfo(const sigset_t* set, siginfo_t* info) { return sigtimedwait(set, info, nullptr); }

@@ -10,8 +10,8 @@
 
 #include "api_support.h"
 #include "child.h"
-#include "engine/user/sigsafe/chain.h"
-#include "engine/user/sigsafe/signal_frame.h"
+#include "engine/user/signal/chain.h"
+#include "engine/user/signal/signal_frame.h"
 
 namespace userfault::test {
 namespace {
@@ -240,17 +240,17 @@ TEST_P(ApiOperations, PoisonRaisesSigbus) {
   EXPECT_EQ(rest->bytes, kPage);
   static sigjmp_buf back;
   // As a program sets it: behind the engine's own handler, where it has one.
-  const sigsafe::KernelSigaction before =
-      sigsafe::set_program_action(SIGBUS, {.handler = [](int, siginfo_t*, void*) { siglongjmp(back, 1); },
-                                           .flags = SA_SIGINFO | sigsafe::kSaRestorer,
-                                           .restorer = sigsafe::userfault_sigsafe_restorer});
+  const engine::user::KernelSigaction before =
+      engine::user::set_program_action(SIGBUS, {.handler = [](int, siginfo_t*, void*) { siglongjmp(back, 1); },
+                                           .flags = SA_SIGINFO | engine::user::kSaRestorer,
+                                           .restorer = engine::user::userfault_rt_restorer});
   static volatile bool survived;
   survived = false;
   if (sigsetjmp(back, 1) == 0) {
     static_cast<void>(*reinterpret_cast<volatile char*>(memory->data()));
     survived = true;
   }
-  sigsafe::set_program_action(SIGBUS, before);
+  engine::user::set_program_action(SIGBUS, before);
   EXPECT_FALSE(survived);
 }
 

@@ -13,12 +13,12 @@
 #include <vector>
 
 #include "child.h"
-#include "engine/user/sigsafe/chain.h"
-#include "engine/user/sigsafe/signal_frame.h"
+#include "engine/user/signal/chain.h"
+#include "engine/user/signal/signal_frame.h"
 
 namespace {
 
-using namespace userfault::sigsafe;
+using namespace userfault::engine::user;
 using userfault::test::Report;
 using userfault::test::run_in_child;
 
@@ -138,7 +138,7 @@ TEST(ChainDefault, EmulatedSigbusReachesAHandlerOnceWithResetHand) {
                                                    PROT_READ | PROT_WRITE);
                                      },
                                  .flags = SA_SIGINFO | SA_RESETHAND | kSaRestorer,
-                                 .restorer = userfault_sigsafe_restorer};
+                                 .restorer = userfault_rt_restorer};
     raw_sigaction(SIGBUS, &action, nullptr);
     if (install(SIGSEGV, raising_sigbus) != 0) _exit(1);
     *const_cast<volatile char*>(page_of_the_test()) = 1;

@@ -3,7 +3,7 @@
 //
 // Most tests run the same thing twice, each in a child of its own: once natively and once with our
 // handler in between, and compare what the program's handler saw.
-#include "engine/user/sigsafe/chain.h"
+#include "engine/user/signal/chain.h"
 
 #include <execinfo.h>
 #include <gtest/gtest.h>
@@ -17,11 +17,11 @@
 #include <thread>
 
 #include "child.h"
-#include "engine/user/sigsafe/signal_frame.h"
+#include "engine/user/signal/signal_frame.h"
 
 namespace {
 
-using namespace userfault::sigsafe;
+using namespace userfault::engine::user;
 using userfault::test::ChildEnd;
 using userfault::test::Report;
 using userfault::test::run_in_child;
@@ -43,7 +43,7 @@ void open_page() { raw_syscall(SYS_mprotect, reinterpret_cast<long>(closed_page(
 
 void use_program_action(bool chained, int signal, Handler handler, std::uint64_t flags, SignalMask mask = 0) {
   const KernelSigaction action{
-      .handler = handler, .flags = flags | kSaRestorer, .restorer = userfault_sigsafe_restorer, .mask = mask};
+      .handler = handler, .flags = flags | kSaRestorer, .restorer = userfault_rt_restorer, .mask = mask};
   raw_sigaction(signal, &action, nullptr);
   if (chained && install(signal, ours) != 0) _exit(124);
 }

@@ -14,8 +14,8 @@
 
 #include "api_support.h"
 #include "child.h"
-#include "engine/user/sigsafe/chain.h"
-#include "engine/user/sigsafe/signal_frame.h"
+#include "engine/user/signal/chain.h"
+#include "engine/user/signal/signal_frame.h"
 #include "userfault/userfault.h"
 
 namespace userfault::test {
@@ -223,7 +223,7 @@ std::atomic<int> program_calls;
 PageRange program_opens;
 
 void use_program_handler() {
-  sigsafe::set_program_action(SIGBUS,
+  engine::user::set_program_action(SIGBUS,
                               {.handler =
                                    [](int, siginfo_t* info, void*) {
                                      ++program_calls;
@@ -232,8 +232,8 @@ void use_program_handler() {
                                                 MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != program_opens.data())
                                        ::_exit(91);
                                    },
-                               .flags = SA_SIGINFO | sigsafe::kSaRestorer,
-                               .restorer = sigsafe::userfault_sigsafe_restorer});
+                               .flags = SA_SIGINFO | engine::user::kSaRestorer,
+                               .restorer = engine::user::userfault_rt_restorer});
 }
 
 TEST_P(InThread, RefusedFaultIsTheProgramsSigbus) {
@@ -258,7 +258,7 @@ TEST_P(InThread, RefusedFaultKillsWithoutAHandler) {
     filler.resolve = false;
     const auto descriptor = open_with(filler);
     const auto region = Region::create(*descriptor, kPage);
-    sigsafe::set_program_action(SIGBUS, {});
+    engine::user::set_program_action(SIGBUS, {});
     static_cast<void>(read_byte(*region, 0));
   });
   EXPECT_TRUE(end.killed_by(SIGBUS)) << end.status;

@@ -5,9 +5,12 @@
 // (abi.h, refuser.h, export.h) belong to the bottom, although they lie in include/userfault.
 #include <gtest/gtest.h>
 
+#include <deque>
+#include <map>
 #include <optional>
 #include <ostream>
 #include <regex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,9 +27,35 @@ struct Rule {
   enum class System { kAny, kNoLibraries, kFreestanding, kStdintOnly } system = System::kNoLibraries;
 };
 
-const std::vector<Rule>& rules() {
+// The folders of src/engine/user, lowest first: a folder may include itself and what stands before it
+// (src/engine/user/README.md). Folders on one line are beside each other and may not include each other.
+const std::vector<std::vector<std::string_view>>& rooms_of_the_user_engine() {
+  static const std::vector<std::vector<std::string_view>> all = {
+      {"rt"},  {"proc"},       {"memory"}, {"wait", "signal"}, {"fault"},
+      {"ops"}, {"descriptor"}, {"layout"}, {"remote"},         {"fork"}};
+  return all;
+}
+
+std::vector<Rule> rules_of_rooms(std::string_view base, const std::vector<std::vector<std::string_view>>& rooms,
+                                 const std::vector<std::string_view>& always, Rule::System system) {
+  static std::deque<std::string> names;  // what the rules' views look into
+  const std::string folder = std::string(base.substr(std::string_view("src/").size()));
+  std::vector<Rule> rules;
+  std::vector<std::string_view> below = always;
+  for (const auto& level : rooms) {
+    for (const std::string_view room : level) {
+      Rule rule{names.emplace_back(std::string(base) + std::string(room) + "/"), below, system};
+      rule.project.push_back(names.emplace_back(folder + std::string(room) + "/"));
+      rules.push_back(rule);
+    }
+    for (const std::string_view room : level) below.push_back(names.emplace_back(folder + std::string(room) + "/"));
+  }
+  return rules;
+}
+
+std::vector<Rule> make_rules() {
   using enum Rule::System;
-  static const std::vector<Rule> all = {
+  std::vector<Rule> all = {
       {"include/userfault/abi.h", {}, kStdintOnly},
       {"include/userfault/", {"userfault/"}},
       {"src/abi/", {"abi/", "userfault/abi.h", "userfault/refuser.h"}},
@@ -39,14 +68,13 @@ const std::vector<Rule>& rules() {
         "engine/kernel/"}},
       // In-thread resolution is half bookkeeping and half signal handler: it hands one to the other.
       {"src/engine/kernel/in_thread.cc",
-       {"base/", "engine/kernel/", "engine/user/sigsafe/handler.h", "engine/user/sigsafe/kernel_in_thread.h"}},
+       {"base/", "engine/kernel/", "engine/user/fault/handler.h", "engine/user/fault/kernel_in_thread.h"}},
       // In-thread resolution runs inside the signal handler, and there is one room for that.
       {"src/engine/kernel/in_thread",
-       {"abi/", "base/", "userfault/abi.h", "engine/engine.h", "engine/kernel/", "engine/user/sigsafe/"}},
-      {"src/engine/user/",
-       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h",
-        "engine/user/"}},
-      {"src/engine/user/sigsafe/", {"engine/user/sigsafe/", "userfault/abi.h"}, kFreestanding},
+       {"abi/", "base/", "userfault/abi.h", "engine/engine.h", "engine/kernel/", "engine/user/rt/",
+        "engine/user/signal/", "engine/user/fault/"}},
+      // The files beside the folders join them.
+      {"src/engine/user/", {"userfault/abi.h", "engine/engine.h", "engine/user/"}, kFreestanding},
       {"src/api/", {"abi/", "api/", "base/", "engine/engine.h", "engine/doors.h", "userfault/"}},
       {"src/store/", {"base/", "store/", "userfault/"}},
       // Each foreign library has one file that knows it.
@@ -56,10 +84,18 @@ const std::vector<Rule>& rules() {
       {"src/preload/",
        {"abi/", "base/", "engine/engine.h", "engine/doors.h", "engine/user/", "preload/", "userfault/abi.h"}},
       {"src/tools/", {"tools/", "userfault/", "support/", "base/program_file.h"}, kAny},
+      {"src/conformance/", {"support/", "userfault/"}, kAny},
       {"examples/", {"userfault/"}, kAny},
       {"bench/", {"support/", "userfault/"}, kAny},
-      {"tests/conformance/", {"support/", "userfault/"}, kAny},
   };
+  const auto rooms = rules_of_rooms("src/engine/user/", rooms_of_the_user_engine(),
+                                    {"userfault/abi.h", "engine/engine.h"}, kFreestanding);
+  all.insert(all.end(), rooms.begin(), rooms.end());
+  return all;
+}
+
+const std::vector<Rule>& rules() {
+  static const std::vector<Rule> all = make_rules();
   return all;
 }
 
@@ -67,11 +103,11 @@ const std::vector<Rule>& rules() {
 // only memcpy and its kin, which signal-safety(7) lists as safe. That <unistd.h> is here for its
 // numbers alone is seen to by the test of the room's undefined symbols.
 constexpr std::string_view kFreestandingHeaders[] = {
-    "array",    "atomic",   "bit",     "cerrno",      "climits",    "compare",          "concepts",
-    "cstddef",  "cstdint",  "cstring", "errno.h",     "fcntl.h",    "initializer_list", "limits",
-    "limits.h", "new",      "poll.h",  "sched.h",     "signal.h",   "csignal",          "span",
-    "stddef.h", "stdint.h", "time.h",  "type_traits", "ucontext.h", "unistd.h",         "utility",
-    "elf.h"};
+    "algorithm", "array",    "atomic",   "bit",      "cerrno",      "climits",    "compare",
+    "concepts",  "cstddef",  "cstdint",  "cstring",  "errno.h",     "fcntl.h",    "initializer_list",
+    "limits",    "limits.h", "new",      "poll.h",   "sched.h",     "signal.h",   "csignal",
+    "span",      "stddef.h", "stdint.h", "time.h",   "type_traits", "ucontext.h", "unistd.h",
+    "utility",   "elf.h",    "iterator", "pthread.h"};
 // Third parties stay outside of the libraries.
 constexpr std::string_view kLibraryPrefixes[] = {"fmt/",       "CLI/",   "gtest/",   "gmock/",
                                                  "benchmark/", "boost/", "liburing", "zstd"};
@@ -144,8 +180,8 @@ TEST(Layers, NobodyIncludesFromAbove) {
   std::vector<std::string> findings;
   std::size_t checked = 0;
   for (const SourceFile& file : source_files()) {
-    const bool layered = file.under("src/") || file.under("include/") || file.under("examples/") ||
-                         file.under("bench/") || file.under("tests/conformance/");
+    const bool layered =
+        file.under("src/") || file.under("include/") || file.under("examples/") || file.under("bench/");
     if (!layered || !is_code(file)) continue;
     ++checked;
     const auto wrong = wrong_includes(file);
@@ -153,6 +189,68 @@ TEST(Layers, NobodyIncludesFromAbove) {
   }
   EXPECT_GT(checked, 30u) << "the tree was not found";
   EXPECT_EQ(join(findings), "");
+}
+
+// ---- no cycle between the files of a folder ----
+
+// A header and the source of its name are one node: what may be understood alone.
+std::string stem_of(const std::string& path) {
+  std::string stem = path.substr(0, path.rfind('.'));
+  for (const std::string_view architecture : {"_x86_64", "_aarch64"})
+    if (stem.ends_with(architecture)) stem.resize(stem.size() - architecture.size());
+  return stem;
+}
+
+std::string folder_of(const std::string& path) { return path.substr(0, path.rfind('/') + 1); }
+
+using Graph = std::map<std::string, std::set<std::string>>;
+
+// From stem to stem, within a folder of src/ alone: between folders the rules above have an order.
+Graph include_graph(const std::vector<SourceFile>& files) {
+  Graph graph;
+  for (const SourceFile& file : files) {
+    if (!file.under("src/") || !is_code(file)) continue;
+    const std::string from = stem_of(file.path);
+    for (const std::string& line : file.lines) {
+      const auto include = include_of(line);
+      if (!include || !include->project) continue;
+      const std::string to = stem_of("src/" + include->header);
+      if (to != from && folder_of(to) == folder_of(from)) graph[from].insert(to);
+    }
+  }
+  return graph;
+}
+
+bool leads_to(const Graph& graph, const std::string& from, const std::string& to, std::set<std::string>& seen) {
+  const auto edges = graph.find(from);
+  if (edges == graph.end()) return false;
+  for (const std::string& next : edges->second)
+    if (next == to || (seen.insert(next).second && leads_to(graph, next, to, seen))) return true;
+  return false;
+}
+
+std::vector<std::string> stems_in_cycles(const std::vector<SourceFile>& files) {
+  const Graph graph = include_graph(files);
+  std::vector<std::string> found;
+  for (const auto& [stem, edges] : graph) {
+    std::set<std::string> seen;
+    if (leads_to(graph, stem, stem, seen)) found.push_back(stem);
+  }
+  return found;
+}
+
+TEST(Layers, NoFilesOfAFolderIncludeEachOtherInACircle) { EXPECT_EQ(join(stems_in_cycles(source_files())), ""); }
+
+TEST(Layers, ACircleIsFound) {
+  const auto file = [](const char* path, const char* text) { return make_source(path, text); };
+  EXPECT_EQ(stems_in_cycles({file("src/a/x.h", "#include \"a/y.h\"\n"), file("src/a/y.cc", "#include \"a/z.h\"\n"),
+                             file("src/a/z.cc", "#include \"a/x.h\"\n"), file("src/a/w.h", "#include \"a/x.h\"\n")})
+                .size(),
+            3u);
+  EXPECT_EQ(stems_in_cycles({file("src/a/x.cc", "#include \"a/x.h\"\n#include \"a/y.h\"\n"),
+                             file("src/a/y.cc", "#include \"b/x.h\"\n")})
+                .size(),
+            0u);
 }
 
 // A check that finds nothing proves nothing until it has found something.
@@ -186,7 +284,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{"src/engine/engine.h", "#include <userfault/descriptor.h>", false},
                     Sample{"src/engine/kernel/kernel_engine.cc", "#include \"engine/user/user_engine.h\"", false},
                     Sample{"src/engine/user/fault.cc", "#include \"engine/kernel/kernel_engine.h\"", false},
-                    Sample{"src/engine/user/fault.cc", "#include \"engine/user/sigsafe/syscall.h\"", true},
+                    Sample{"src/engine/user/fault.cc", "#include \"engine/user/rt/syscall.h\"", true},
                     Sample{"src/engine/user/sigsafe/wait.cc", "#include \"base/fd.h\"", false},
                     Sample{"src/engine/user/sigsafe/wait.cc", "  # include <string>", false},
                     Sample{"src/engine/user/sigsafe/wait.cc", "#include <atomic>", true},
@@ -204,7 +302,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{"src/tools/doctor.cc", "#include \"engine/doors.h\"", false},
                     Sample{"src/tools/doctor.cc", "#include <fmt/core.h>", true},
                     Sample{"examples/hello.cc", "#include \"base/fd.h\"", false},
-                    Sample{"tests/conformance/copy_test.cc", "#include \"engine/engine.h\"", false},
+                    Sample{"src/conformance/copy_test.cc", "#include \"engine/engine.h\"", false},
                     Sample{"src/newcomer/thing.cc", "#include \"base/fd.h\"", false}));
 
 }  // namespace

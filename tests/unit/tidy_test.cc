@@ -65,7 +65,7 @@ const std::string kNote = std::string("// TO") + "DO: later\n";
 const std::string kDisabled = std::string("TEST(A, DIS") + "ABLED_B) {}\n";
 const std::string kElsewhere = std::string("see /wo") + "rk/notes\n";
 
-constexpr char kSafe[] = "src/engine/user/sigsafe/a.cc";
+constexpr char kSafe[] = "src/engine/user/rt/a.cc";
 
 INSTANTIATE_TEST_SUITE_P(
     Shape, TidySample,

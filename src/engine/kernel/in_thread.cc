@@ -14,13 +14,13 @@
 #include "base/mutex.h"
 #include "base/page_size.h"
 #include "engine/kernel/mapping_page.h"
-#include "engine/user/sigsafe/handler.h"
-#include "engine/user/sigsafe/kernel_in_thread.h"
+#include "engine/user/fault/handler.h"
+#include "engine/user/fault/kernel_in_thread.h"
 
 namespace userfault::engine::kernel {
 namespace {
 
-using sigsafe::ServedRange;
+using engine::user::ServedRange;
 
 // What a fault needs to know of its descriptor.
 struct Served {
@@ -112,7 +112,7 @@ bool Registry::publish() noexcept {
     range.features = served != nullptr ? served->features : 0;
     range.may_be_poisoned = served != nullptr && served->may_be_poisoned ? 1 : 0;
   }
-  return sigsafe::publish_served(
+  return engine::user::publish_served(
       {.ranges = ranges_.data(), .count = ranges_.size(), .base_page = base::page_size(), .invoke = invoke});
 }
 
@@ -208,7 +208,7 @@ int Registry::set(int fd, InThreadHandler handler, void* context) noexcept {
   if (features && (*features & USERFAULT_FEATURE_SIGBUS) != 0 && find(fd) == nullptr) follow_locked(fd, *features);
   Served* served = find(fd);
   if (served == nullptr || (features && (*features & USERFAULT_FEATURE_SIGBUS) == 0)) return -EINVAL;
-  if (const long result = handler != nullptr ? sigsafe::install_sigbus_handler() : 0; result < 0)
+  if (const long result = handler != nullptr ? engine::user::install_sigbus_handler() : 0; result < 0)
     return static_cast<int>(result);
   const Served before = *served;
   served->handler = handler;
@@ -237,7 +237,7 @@ int call(int fd, unsigned long request, void* argument) noexcept {
 }
 
 int register_and_note(int fd, void* argument) noexcept {
-  const sigsafe::RegistrationUnderWay under_way;
+  const engine::user::RegistrationUnderWay under_way;
   const int result = call(fd, USERFAULT_IOC_REGISTER, argument);
   auto& registered = *static_cast<userfault_register*>(argument);
   if (result != 0 || registry().add(fd, registered)) return result;

@@ -4,7 +4,7 @@
 // The kernel raises SIGBUS and says nothing about the userfaultfd it stands for, so what is
 // registered is kept here, for descriptors that have FEATURE_SIGBUS only; for all others these
 // functions are one load. The table that the signal handler reads is in
-// engine/user/sigsafe/kernel_in_thread.h; it is written anew with every change.
+// engine/user/fault/kernel_in_thread.h; it is written anew with every change.
 //
 // Threads: any, but not inside a signal handler. Lock order: the one lock here, and no other under
 // it.

@@ -7,19 +7,18 @@
 #include <atomic>
 #include <cerrno>
 
-#include "engine/user/descriptors.h"
-#include "engine/user/foreign.h"
-#include "engine/user/layout.h"
-#include "engine/user/operate.h"
-#include "engine/user/scan.h"
-#include "engine/user/sigsafe/copy.h"
-#include "engine/user/sigsafe/instance.h"
-#include "engine/user/sigsafe/space.h"
+#include "engine/user/descriptor/descriptor_table.h"
+#include "engine/user/layout/layout.h"
+#include "engine/user/lifetime.h"
+#include "engine/user/memory/address_space.h"
+#include "engine/user/ops/dispatch.h"
+#include "engine/user/ops/written_scan.h"
+#include "engine/user/remote/remote_descriptor.h"
+#include "engine/user/rt/guarded_copy.h"
+#include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
 namespace {
-
-using namespace sigsafe;
 
 ssize_t deliver(const userfault_msg* messages, std::size_t count, char* buffer) noexcept {
   const std::size_t bytes = count * sizeof(userfault_msg);
@@ -164,8 +163,8 @@ class UserEngine final : public Engine {
     // The threads that would run it are another process's.
     if (instance == nullptr) return is_marked(fd) ? -EINVAL : -EBADF;
     if (!instance->enabled.load()) return -EINVAL;
-    sigsafe::invoke_in_thread.store(invoke_keeping_errno);
-    sigsafe::set_in_thread(*instance, {.function = handler, .context = context});
+    user::invoke_in_thread.store(invoke_keeping_errno);
+    user::set_in_thread(*instance, {.function = handler, .context = context});
     return 0;
   }
 };

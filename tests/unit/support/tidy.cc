@@ -147,13 +147,13 @@ Findings no_bare_errno(const SourceFile& file) {
 }
 
 Findings signal_safe(const SourceFile& file) {
-  if (!is_cpp(file) || !file.under("src/engine/user/sigsafe/")) return {};
+  if (!is_cpp(file) || !file.under("src/engine/user/")) return {};
   // `= delete` and placement new allocate nothing.
   static const std::regex wrong(
       R"(\b(malloc|calloc|realloc|free|strdup|alloca)\s*\(|\bnew\b(?!\s*\()|(=\s*)?\bdelete\b|)"
       R"(\bstd::(mutex|recursive_mutex|shared_mutex|lock_guard|unique_lock|scoped_lock|condition_variable|string)\b|)"
       R"(\bstd::(vector|map|set|unordered_\w+|deque|list|function|shared_ptr|make_\w+|thread|cout|cerr|format)\b|)"
-      R"(\b(pthread_\w+|[a-z]*printf|fopen|fputs|puts|fwrite|syslog|abort|exit)\s*\(|)"
+      R"(\b(pthread_(?!atfork)\w+|[a-z]*printf|fopen|fputs|puts|fwrite|syslog|abort|exit)\s*\(|)"
       R"(\b(throw|try|catch|dynamic_cast|typeid)\b)");
   Findings findings;
   const auto code = code_lines(file);

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+// A fault is SIGSEGV. What happens then:
+//
+//   in a guarded copy of ours      end the copy (copy.h)
+//   not in an area                 the program's own handler, as if we were not there
+//   the program forbade the access the same
+//   the page is fine by now        return: the access is tried again
+//   missing, minor, write-protected  queue the thread as a fault, ring, sleep, return
+//   poisoned, or FEATURE_SIGBUS    SIGBUS to the program's handler
+//
+// Everything is decided under the table's lock, shared; nothing is held while the thread sleeps, or
+// when the program's handler runs.
+#include "engine/user/fault/handler.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+
+#include "engine/user/fault/kernel_in_thread.h"
+#include "engine/user/memory/page_access.h"
+#include "engine/user/memory/presence.h"
+#include "engine/user/memory/transitions.h"
+#include "engine/user/proc/vma_query.h"
+#include "engine/user/rt/guarded_copy.h"
+#include "engine/user/rt/process_identity.h"
+#include "engine/user/signal/chain.h"
+#include "engine/user/signal/machine_context.h"
+#include "engine/user/signal/signal_frame.h"
+#include "engine/user/wait/instance.h"
+
+namespace userfault::engine::user {
+namespace {
+
+struct Access {
+  std::uintptr_t address = 0;
+  bool write = false;
+  bool fetch = false;
+  // The engine reads the source of a COPY: natively an access of the kernel's.
+  bool for_operation = false;
+  std::uintptr_t frame = 0;  // of the signal
+  // The mapping's protection may permit it. False for protection keys and the like, which it does not show.
+  bool may_pass = true;
+};
+
+enum class Verdict : std::uint8_t { kTryAgain, kNotOurs, kPoisoned, kSigbus, kQueued, kInThread };
+
+struct Decision {
+  Verdict verdict = Verdict::kNotOurs;
+  Instance* instance = nullptr;
+  FaultReport report{};
+  QueuedFault queued{};
+};
+
+// ---- faults that find nothing wrong ----
+
+// A fault that seems resolved and comes again and again means that the mappings are not what the
+// states say: somebody changed them behind our back. It must end as a genuine fault, not as a loop.
+struct Repeat {
+  std::atomic<std::uint64_t> key{0};
+  std::atomic<std::size_t> changes{0};  // of the layout, by then
+  std::atomic<std::uint32_t> count{0};
+};
+constexpr std::size_t kRepeats = 4096;
+constexpr std::uint32_t kTooOften = 100000;
+// Where no area is, the mapping was ours until a moment ago or never was. Of those that never were some
+// fault for ever, although their protection permits the access (guard pages of the program's).
+constexpr std::uint32_t kTooOftenOutside = 16;
+constinit Repeat repeats[kRepeats];
+
+// A thread is known by where its signal's frame is, which costs no system call. Two that fault in a loop and
+// share a slot keep each other from being counted, so there are many.
+Repeat& repeat_of(const Access& access) noexcept { return repeats[(access.frame >> 12) % kRepeats]; }
+
+// Under the table's lock, shared.
+bool too_often(const Access& access, std::uint32_t most = kTooOften) noexcept {
+  const std::uint64_t key = (access.address << 16) ^ access.frame ^ (access.write ? std::uint64_t{1} << 63 : 0);
+  // Another access of the thread, or a change of the layout in between, begins another row.
+  Repeat& slot = repeat_of(access);
+  const bool other_access = slot.key.exchange(key, std::memory_order_relaxed) != key;
+  const bool other_layout = slot.changes.exchange(transition_count(), std::memory_order_relaxed) != transition_count();
+  if (other_access || other_layout) {
+    slot.count.store(0, std::memory_order_relaxed);
+    return false;
+  }
+  return slot.count.fetch_add(1, std::memory_order_relaxed) >= most;
+}
+
+// A fault that has somebody to wait for ends a row of those that found nothing wrong.
+void end_row(const Access& access) noexcept { repeat_of(access).key.store(0, std::memory_order_relaxed); }
+
+bool permits(int protection, const Access& access) noexcept {
+  if (access.fetch) return (protection & PROT_EXEC) != 0;
+  if (access.write) return (protection & PROT_WRITE) != 0;
+  // On both architectures a page that can be written or executed can be read.
+  return (protection & (PROT_READ | PROT_WRITE | PROT_EXEC)) != 0;
+}
+
+// No area. Either it never was ours, or it stopped being ours (or was about to become it) between
+// the fault and now; then the mapping permits the access. Of the latest changes the addresses are known;
+// of others (many areas at once, memory that was mapped over) a few trials tell.
+Decision outside(const Access& access) noexcept {
+  Mapping mapping;
+  const std::uint32_t most = in_transition(access.address) ? kTooOften : kTooOftenOutside;
+  if (access.may_pass && find_mapping(access.address, &mapping) == 0 && mapping.start <= access.address &&
+      permits(mapping.protection, access) && !too_often(access, most))
+    return {.verdict = Verdict::kTryAgain};
+  return {.verdict = Verdict::kNotOurs};
+}
+
+// ---- faults of ours ----
+
+Decision try_again(const Access& access) noexcept {
+  return {.verdict = too_often(access) ? Verdict::kNotOurs : Verdict::kTryAgain};
+}
+
+// Something was in the way, and is not any more.
+Decision go_on(const Access& access) noexcept {
+  end_row(access);
+  return {.verdict = Verdict::kTryAgain};
+}
+
+// Where it means nothing, an access to a page that is not there takes the mark away (pte_marker_clear); of huge
+// pages it stays (hugetlb_no_page).
+void drop_mark(const Area& area, std::size_t index) noexcept {
+  if (area.extent->huge() || (area.modes & USERFAULT_REGISTER_MODE_WP) != 0) return;
+  auto& state = area.state(index);
+  std::uint8_t seen = state.load(std::memory_order_acquire);
+  while ((seen & (page::kContent | page::kWriteProtected)) == (page::kMissing | page::kWriteProtected)) {
+    const auto without = static_cast<std::uint8_t>(seen & ~page::kWriteProtected);
+    if (state.compare_exchange_weak(seen, without, std::memory_order_acq_rel)) return;
+  }
+}
+
+// Nobody wants to hear of this page: it is opened as it is, zero where nothing was written.
+Decision open_quietly(const Area& area, std::size_t index, const Access& access) noexcept {
+  auto& state = area.state(index);
+  std::uint8_t seen = state.load(std::memory_order_acquire);
+  if ((seen & page::kContent) != page::kMissing) return try_again(access);
+  const auto busy = static_cast<std::uint8_t>(seen | page::kBusy);
+  if (!state.compare_exchange_strong(seen, busy, std::memory_order_acq_rel)) return try_again(access);
+  const LockedForProtection locked(area);
+  const bool protect = (state.load(std::memory_order_acquire) & page::kWriteProtected) != 0;
+  const long opened = open_run(area, {index, 1}, protect);
+  // A write that has to wait has made the object's page all the same.
+  if (opened >= 0 && protect && area.extent->shared())
+    static_cast<void>(bring_page(area.address_of(index), area.extent->page_size()));
+  settle(*area.extent, {index, 1}, opened < 0 ? page::kMissing : page::kPresent, protect);
+  // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
+  // cannot provide is SIGBUS too.
+  if (opened < 0) return {.verdict = Verdict::kSigbus};
+  return go_on(access);
+}
+
+Decision report(const Area& area, std::size_t index, const Access& access, std::uint64_t flags,
+                WaitCondition condition) noexcept {
+  Instance& instance = *area.instance;
+  // Real-kernel row 19: with USER_MODE_ONLY or SIGBUS such an access fails (EFAULT) and waits for nobody.
+  if (access.for_operation && (instance.user_mode_only || (instance.features & USERFAULT_FEATURE_SIGBUS) != 0))
+    return {.verdict = Verdict::kSigbus};
+  if (instance.in_thread.load(std::memory_order_acquire) == nullptr &&
+      (instance.features & USERFAULT_FEATURE_SIGBUS) != 0)
+    return {.verdict = Verdict::kSigbus};
+  Decision decision{.verdict = Verdict::kQueued, .instance = &instance};
+  decision.report = {.address = area.address_of(index),
+                     .exact = access.address,
+                     .flags = flags | (access.write ? USERFAULT_PAGEFAULT_FLAG_WRITE : 0)};
+  if (instance.in_thread.load(std::memory_order_acquire) != nullptr) {
+    decision.verdict = Verdict::kInThread;
+    return decision;
+  }
+  decision.queued = queue_fault(instance, decision.report, condition);
+  if (decision.queued.waiter == nullptr && decision.queued.end == WaitEnd::kResolved)
+    decision.verdict = Verdict::kTryAgain;
+  return decision;
+}
+
+Decision missing(const Area& area, std::size_t index, const Access& access) noexcept {
+  drop_mark(area, index);
+  const WaitCondition condition{&area.state(index), page::kContent, page::kMissing};
+  if (area.instance == nullptr) return open_quietly(area, index, access);
+  const Presence cached = area.extent->shared() ? look_up_cached(*area.extent, index) : Presence::kAbsent;
+  // Out of memory; neither kind of message, and no page of zeroes, may be guessed.
+  if (cached == Presence::kUnknown) return {.verdict = Verdict::kSigbus};
+  if (cached == Presence::kPresent) {
+    if ((area.modes & USERFAULT_REGISTER_MODE_MINOR) != 0)
+      return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_MINOR, condition);
+    return open_quietly(area, index, access);
+  }
+  if ((area.modes & USERFAULT_REGISTER_MODE_MISSING) != 0) return report(area, index, access, 0, condition);
+  return open_quietly(area, index, access);
+}
+
+// FEATURE_WP_ASYNC: the write is let through and the lost protection is the record of it.
+Decision write_through(const Area& area, std::size_t index, const Access& access) noexcept {
+  Locked changing(area.extent->protection);
+  auto& state = area.state(index);
+  state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+  if (protect_run(area, {index, 1}, false) < 0) {
+    state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
+    return {.verdict = Verdict::kSigbus};
+  }
+  return go_on(access);
+}
+
+// Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
+bool is_protected(const Area& area, std::uint8_t state) noexcept {
+  return (state & page::kWriteProtected) != 0 && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
+}
+
+// The page is not protected and its mapping is: somebody is between the two, or could not lift the
+// mapping's protection for want of mappings; or the range was registered again without the mode.
+Decision make_writable(const Area& area, std::size_t index, const Access& access) noexcept {
+  Locked changing(area.extent->protection);
+  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
+  if (is_protected(area, state) || (state & page::kReadOnly) == 0) return try_again(access);
+  if (protect_run(area, {index, 1}, false) < 0) return {.verdict = Verdict::kSigbus};
+  return go_on(access);
+}
+
+// A change that ended half-way for want of mappings (madvise, a conversion) has left a page that is there
+// closed. Nothing else does: whoever fills a page opens it first and then says that it is there.
+bool is_shut(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) != page::kOpen; }
+
+Decision reopen(const Area& area, std::size_t index, const Access& access) noexcept {
+  const LockedForProtection locked(area);
+  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
+  if ((state & page::kContent) != page::kPresent || !is_shut(state)) return try_again(access);
+  if (open_run(area, {index, 1}, is_protected(area, state)) < 0) return {.verdict = Verdict::kSigbus};
+  return go_on(access);
+}
+
+Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
+  if (is_shut(state)) return reopen(area, index, access);
+  if (access.write && !is_protected(area, state) && (state & page::kReadOnly) != 0)
+    return make_writable(area, index, access);
+  if (!access.write || !is_protected(area, state) || area.instance == nullptr) return try_again(access);
+  if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index, access);
+  constexpr std::uint8_t kMask = page::kContent | page::kWriteProtected;
+  return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_WP,
+                {&area.state(index), kMask, page::kPresent | page::kWriteProtected});
+}
+
+Decision decide(const Access& access) noexcept {
+  LockedShared locked(space.lock);
+  const Area* area = space.find(access.address);
+  if (area == nullptr) return outside(access);
+  if (!permits(area->protection, access)) return {.verdict = Verdict::kNotOurs};
+  const std::size_t index = area->page_at(access.address);
+  const std::uint8_t state = area->state(index).load(std::memory_order_acquire);
+  switch (state & page::kContent) {
+    case page::kMissing: return missing(*area, index, access);
+    case page::kPresent: return present(*area, index, state, access);
+    case page::kPoisoned: return {.verdict = Verdict::kPoisoned};
+    default: wait_settled(*area->extent, area->state(index)); return {.verdict = Verdict::kTryAgain};
+  }
+}
+
+// Our pages are closed or guarded, which the kernel calls SEGV_ACCERR or SEGV_MAPERR as it comes;
+// natively an access that the program's own protection forbids is SEGV_ACCERR.
+void mend_info(const Access& access, siginfo_t* info) noexcept {
+  LockedShared locked(space.lock);
+  if (space.find(access.address) != nullptr) info->si_code = SEGV_ACCERR;
+}
+
+[[gnu::noinline]] void become_sigbus(Verdict verdict, const Access& access, siginfo_t* info, void* context) noexcept {
+  info->si_signo = SIGBUS;
+  info->si_errno = 0;
+  info->si_code = verdict == Verdict::kPoisoned ? BUS_MCEERR_AR : BUS_ADRERR;
+  info->si_addr = reinterpret_cast<void*>(access.address);
+  if (verdict == Verdict::kPoisoned) info->si_addr_lsb = 12;
+  chain(SIGBUS, info, context, Origin::kEngine);
+}
+
+// Whether the access may be tried again.
+bool resolve_in_thread(const Decision& decision, const Access& access) noexcept {
+  Instance& instance = *decision.instance;
+  const InThread handler = in_thread_of(instance);
+  if (handler.function == nullptr) return true;
+  end_row(access);
+  const int tid = (instance.features & USERFAULT_FEATURE_THREAD_ID) != 0 ? sys::gettid() : 0;
+  const userfault_msg message = message_of(instance, address_of(instance, decision.report), decision.report.flags, tid);
+  const InvokeFunction invoke = invoke_in_thread.load();
+  return invoke(handler.function, handler.context, instance.reader, &message) != 0;
+}
+
+bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
+
+// Decides and, where a monitor has to act, sleeps; signals are blocked but for the sleep, which
+// has the program's mask.
+[[gnu::noinline]] Decision decide_and_wait(const Access& access, SignalMask program) noexcept {
+  Decision decision = decide(access);
+  if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
+    // However the wait ended, the access is tried again.
+    end_row(access);
+    static_cast<void>(sleep_on(*decision.instance, decision.queued, program));
+    decision.verdict = Verdict::kTryAgain;
+  }
+  return decision;
+}
+
+// All signals but the synchronous ones are blocked from the first instruction on (chain.cc).
+void on_segv(int signal, siginfo_t* info, void* context) {
+  auto* machine = static_cast<ucontext_t*>(context);
+  std::uintptr_t resume = 0;
+  const FaultPlace place = place_of(instruction_of(machine), &resume);
+  if (place == FaultPlace::kGuardedCopy) return set_instruction(machine, resume);
+  if (!from_kernel(info) || !is_own_process()) return chain(signal, info, context);
+
+  const Access access{.address = reinterpret_cast<std::uintptr_t>(info->si_addr),
+                      .write = was_write(machine),
+                      .fetch = was_fetch(machine),
+                      .for_operation = place == FaultPlace::kTouch,
+                      .frame = reinterpret_cast<std::uintptr_t>(info),
+                      .may_pass = info->si_code == SEGV_MAPERR || info->si_code == SEGV_ACCERR};
+  const SignalMask program = mask_of(SignalFrame{.info = info, .context = machine});
+  Decision decision = decide_and_wait(access, program);
+  if (decision.verdict == Verdict::kTryAgain) return;
+  if (decision.verdict == Verdict::kInThread) {
+    // The program's function runs as its handler would.
+    sys::set_signal_mask(program);
+    if (resolve_in_thread(decision, access)) return;
+    decision.verdict = Verdict::kSigbus;
+  }
+  if (place == FaultPlace::kTouch) return set_instruction(machine, resume);
+  if (decision.verdict == Verdict::kNotOurs) {
+    mend_info(access, info);
+    return chain(signal, info, context);
+  }
+  // Poisoned, FEATURE_SIGBUS, or more waiters than there are slots: fail closed.
+  become_sigbus(decision.verdict, access, info, context);
+}
+
+// The object behind a guarded copy may end before the copy does; and on the kernel's engine SIGBUS
+// is a fault to be resolved in this thread.
+void on_sigbus(int signal, siginfo_t* info, void* context) {
+  auto* machine = static_cast<ucontext_t*>(context);
+  std::uintptr_t resume = 0;
+  if (place_of(instruction_of(machine), &resume) != FaultPlace::kElsewhere) return set_instruction(machine, resume);
+  if (resolve_served(info, context)) return;
+  chain(signal, info, context);
+}
+
+}  // namespace
+
+long install_handlers() noexcept {
+  if (const int result = install(SIGSEGV, on_segv); result < 0) return result;
+  return install_sigbus_handler();
+}
+
+long install_sigbus_handler() noexcept { return install(SIGBUS, on_sigbus); }
+
+}  // namespace userfault::engine::user

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/user/fault/kernel_in_thread.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <bit>
+
+#include "engine/user/rt/lock.h"
+#include "engine/user/rt/syscall.h"
+#include "engine/user/signal/machine_context.h"
+
+namespace userfault::engine::user {
+namespace {
+
+constexpr std::size_t kWords = sizeof(ServedRange) / sizeof(std::uint64_t);
+
+struct Words {
+  std::uint64_t at[kWords];
+};
+static_assert(sizeof(Words) == sizeof(ServedRange));
+
+// Every word is atomic, because a reader may look while a writer writes; it then reads again.
+struct Entry {
+  std::atomic<std::uint64_t> at[kWords];
+
+  [[nodiscard]] std::uintptr_t start() const noexcept { return at[0].load(std::memory_order_relaxed); }
+  [[nodiscard]] ServedRange load() const noexcept {
+    Words words;
+    for (std::size_t i = 0; i < kWords; ++i) words.at[i] = at[i].load(std::memory_order_relaxed);
+    return std::bit_cast<ServedRange>(words);
+  }
+  void store(const ServedRange& range) noexcept {
+    const auto words = std::bit_cast<Words>(range);
+    for (std::size_t i = 0; i < kWords; ++i) at[i].store(words.at[i], std::memory_order_relaxed);
+  }
+};
+
+// The count is the block's own, so that a reader never leaves a block that was replaced by a larger
+// one. Replaced blocks stay mapped: blocks double, so all of them are smaller than the last.
+struct Block {
+  std::atomic<std::uint64_t> count;
+  std::uint64_t capacity;
+  Entry entries[1];
+};
+
+constinit std::atomic<std::uint32_t> generation{0};
+constinit std::atomic<std::uint32_t> registrations{0};  // under way
+constinit std::atomic<Block*> table{nullptr};
+// Set with the first table and the same ever after.
+constinit std::atomic<std::size_t> base_page{0};
+constinit std::atomic<int (*)(const ServedRange&, const userfault_msg*)> invoke{nullptr};
+
+Block* new_block(std::size_t capacity) noexcept {
+  const std::size_t bytes = sizeof(Block) + capacity * sizeof(Entry);
+  const long mapped = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped < 0) return nullptr;
+  auto* block = reinterpret_cast<Block*>(mapped);
+  block->capacity = capacity;
+  return block;
+}
+
+// The last entry that starts at or before `address`.
+ServedRange entry_before(const Block& block, std::uintptr_t address) noexcept {
+  std::size_t low = 0;
+  std::size_t high = block.count.load(std::memory_order_relaxed);
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    if (block.entries[middle].start() <= address) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 ? block.entries[low - 1].load() : ServedRange{};
+}
+
+ServedRange find(std::uintptr_t address) noexcept {
+  for (;;) {
+    // Pairs with the release store that ends a change.
+    const std::uint32_t before = generation.load(std::memory_order_acquire);
+    if (before % 2 != 0) {
+      raw_syscall(SYS_sched_yield);
+      continue;
+    }
+    const Block* block = table.load(std::memory_order_relaxed);
+    const ServedRange found = block != nullptr ? entry_before(*block, address) : ServedRange{};
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (generation.load(std::memory_order_relaxed) == before)
+      return address - found.start < found.end - found.start ? found : ServedRange{};
+  }
+}
+
+// A page that UFFDIO_POISON marked raises the same SIGBUS where the kernel has no memory-failure
+// support (real-kernel row 18), and UFFDIO_COPY would write over the mark. The pagemap shows it as
+// swapped (bit 62) without a write-protect mark (bit 57); a page that really is swapped out does not
+// fault as missing. What cannot be told is taken for poison.
+bool is_poisoned(std::uintptr_t address) noexcept {
+  constexpr std::uint64_t kSwapped = std::uint64_t{1} << 62;
+  constexpr std::uint64_t kWriteProtected = std::uint64_t{1} << 57;
+  const long fd = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return true;
+  std::uint64_t entry = 0;
+  const auto file = static_cast<int>(fd);
+  const auto offset = static_cast<long>(address / base_page.load() * sizeof entry);
+  const long bytes = sys::pread(file, &entry, sizeof entry, offset);
+  sys::close(file);
+  return bytes != sizeof entry || (entry & (kSwapped | kWriteProtected)) == kSwapped;
+}
+
+// With both modes, a fault is a minor one when the page cache has the page: mincore(2) says so.
+bool is_minor(const ServedRange& range, std::uintptr_t page) noexcept {
+  if ((range.modes & USERFAULT_REGISTER_MODE_MINOR) == 0) return false;
+  if ((range.modes & USERFAULT_REGISTER_MODE_MISSING) == 0) return true;
+  unsigned char resident = 0;
+  return sys::mincore(page, base_page.load(), &resident) == 0 && (resident & 1) != 0;
+}
+
+// The message that a reader would have got.
+userfault_msg message_of(const ServedRange& range, std::uintptr_t address, const ucontext_t* machine) noexcept {
+  const std::uintptr_t page = address & ~(range.page_size - 1);
+  const bool write = was_write(machine);
+  const bool protect = write && (range.modes & USERFAULT_REGISTER_MODE_WP) != 0 && was_protection(machine);
+  userfault_msg message{};
+  message.event = USERFAULT_EVENT_PAGEFAULT;
+  message.arg.pagefault.address = (range.features & USERFAULT_FEATURE_EXACT_ADDRESS) != 0 ? address : page;
+  message.arg.pagefault.flags = (write ? USERFAULT_PAGEFAULT_FLAG_WRITE : 0) |
+                                (protect ? USERFAULT_PAGEFAULT_FLAG_WP : 0) |
+                                (!protect && is_minor(range, page) ? USERFAULT_PAGEFAULT_FLAG_MINOR : 0);
+  if ((range.features & USERFAULT_FEATURE_THREAD_ID) != 0)
+    message.arg.pagefault.feat.ptid = static_cast<std::uint32_t>(sys::gettid());
+  return message;
+}
+
+}  // namespace
+
+bool publish_served(const ServedTable& fresh) noexcept {
+  Block* block = table.load(std::memory_order_relaxed);
+  if (block == nullptr || block->capacity < fresh.count) {
+    block = new_block(std::bit_ceil(fresh.count < 32 ? std::size_t{32} : fresh.count));
+    if (block == nullptr) return false;
+  }
+  const SignalsBlocked blocked;
+  base_page.store(fresh.base_page);
+  invoke.store(fresh.invoke);
+  const std::uint32_t before = generation.load(std::memory_order_relaxed);
+  generation.store(before + 1, std::memory_order_relaxed);
+  // A reader that sees a word written below also sees the odd generation.
+  std::atomic_thread_fence(std::memory_order_release);
+  for (std::size_t i = 0; i < fresh.count; ++i) block->entries[i].store(fresh.ranges[i]);
+  block->count.store(fresh.count, std::memory_order_relaxed);
+  table.store(block, std::memory_order_relaxed);
+  generation.store(before + 2, std::memory_order_release);
+  return true;
+}
+
+RegistrationUnderWay::RegistrationUnderWay() noexcept { registrations.fetch_add(1); }
+RegistrationUnderWay::~RegistrationUnderWay() { registrations.fetch_sub(1); }
+
+namespace {
+
+// Asked before the table is looked at: what was registered by then is in it, or still under way.
+ServedRange find_registered(std::uintptr_t address) noexcept {
+  for (;;) {
+    const bool may_come = registrations.load() != 0;
+    const ServedRange range = find(address);
+    if (range.function != nullptr || !may_come) return range;
+    raw_syscall(SYS_sched_yield);
+  }
+}
+
+}  // namespace
+
+bool resolve_served(const siginfo_t* info, void* context) noexcept {
+  if (info->si_code != BUS_ADRERR) return false;
+  const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+  const ServedRange range = find_registered(address);
+  if (range.function == nullptr || range.process != sys::getpid()) return false;
+  if (range.may_be_poisoned != 0 && is_poisoned(address)) return false;
+  const userfault_msg message = message_of(range, address, static_cast<const ucontext_t*>(context));
+  return invoke.load()(range, &message) != 0;
+}
+
+}  // namespace userfault::engine::user

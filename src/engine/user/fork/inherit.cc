@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/user/fork/inherit.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "engine/user/memory/memfd_pool.h"
+#include "engine/user/memory/page_access.h"
+#include "engine/user/memory/presence.h"
+#include "engine/user/memory/track_memory.h"
+#include "engine/user/wait/instance.h"
+
+namespace userfault::engine::user {
+namespace {
+
+bool failed(long result) noexcept { return result < 0 && result > -4096; }
+std::size_t bytes_of(const Area& area) noexcept { return area.end - area.start; }
+std::uint8_t state_of(const Area& area, std::size_t index) noexcept { return area.state(index).load(); }
+bool is_open(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) == page::kOpen; }
+bool is_poisoned(std::uint8_t state) noexcept { return (state & page::kContent) == page::kPoisoned; }
+
+// Calls visit(run, state & mask) for each run of pages whose states agree in `mask`.
+template <typename Visit>
+long visit_runs(const Area& area, std::uint8_t mask, Visit visit) noexcept {
+  const std::size_t end = area.first + area.pages();
+  for (std::size_t i = area.first; i < end;) {
+    const std::uint8_t state = state_of(area, i) & mask;
+    std::size_t last = i + 1;
+    while (last < end && (state_of(area, last) & mask) == state) ++last;
+    if (const long result = visit(Run{i, last - i}, state); failed(result)) return result;
+    i = last;
+  }
+  return 0;
+}
+
+std::size_t length_of(const Area& area, Run run) noexcept { return run.count << area.extent->page_shift; }
+
+// ---- writers ----
+
+// Takes PROT_WRITE from the pages that have it, or gives it back; the states do not notice, because
+// nobody looks at them before it is given back.
+void set_writable(const Area& area, bool writable) noexcept {
+  if ((area.protection & PROT_WRITE) == 0) return;
+  const int protection = writable ? area.protection : area.protection & ~PROT_WRITE;
+  static_cast<void>(visit_runs(area, page::kOpen | page::kReadOnly, [&](Run run, std::uint8_t state) {
+    return state == page::kOpen ? sys::mprotect(area.address_of(run.first), length_of(area, run), protection) : 0;
+  }));
+}
+
+// ---- the content of converted memory, from the parent's object into the mapping at `area` ----
+
+long read_all(int fd, std::uintptr_t to, std::size_t bytes, long offset) noexcept {
+  for (std::size_t done = 0; done < bytes;) {
+    const long got = sys::pread(fd, reinterpret_cast<void*>(to + done), bytes - done, offset + static_cast<long>(done));
+    if (got == -EINTR) continue;
+    if (got <= 0) return got < 0 ? got : -EIO;
+    done += static_cast<std::size_t>(got);
+  }
+  return 0;
+}
+
+// A hole is a page that nobody filled.
+long copy_data(const Area& area) noexcept {
+  const Extent& extent = *area.extent;
+  const long base = extent.offset_of(area.first);
+  const long end = base + static_cast<long>(bytes_of(area));
+  for (long at = base; at < end;) {
+    const long data = raw_syscall(SYS_lseek, extent.fd, at, SEEK_DATA);
+    if (data == -ENXIO || data >= end) return 0;
+    if (data < 0) return data;
+    long hole = raw_syscall(SYS_lseek, extent.fd, data, SEEK_HOLE);
+    if (hole < 0) return hole;
+    if (hole > end) hole = end;
+    const auto to = area.start + static_cast<std::uintptr_t>(data - base);
+    if (const long result = read_all(extent.fd, to, static_cast<std::size_t>(hole - data), data); result < 0)
+      return result;
+    at = hole;
+  }
+  return 0;
+}
+
+// hugetlbfs cannot say where its holes are; the states can, and where nobody tracked, the content.
+bool holds_huge_page(const Area& area, std::size_t index) noexcept {
+  const std::uint8_t state = state_of(area, index);
+  if ((state & page::kContent) == page::kPresent) return true;
+  return (state & page::kContent) == page::kMissing && is_open(state) &&
+         look_up_cached(*area.extent, index) != Presence::kAbsent;
+}
+
+// A child that gets no huge page for its copy fails where it needs it, as the kernel's does (there
+// when it writes, and with SIGBUS); here the page is closed for good.
+long copy_huge_pages(const Area& area) noexcept {
+  const Extent& extent = *area.extent;
+  for (std::size_t i = area.first; i < area.first + area.pages(); ++i) {
+    if (!holds_huge_page(area, i)) continue;
+    const long copied = read_all(extent.fd, area.address_of(i), extent.page_size(), extent.offset_of(i));
+    if (copied == 0) continue;
+    const long closed = sys::mprotect(area.address_of(i), extent.page_size(), PROT_NONE);
+    if (closed < 0) return closed;
+  }
+  return 0;
+}
+
+long copy_content(const Area& area) noexcept { return area.extent->huge() ? copy_huge_pages(area) : copy_data(area); }
+
+// ---- memory that nobody is registered with ----
+
+// Before anything else is mapped: private memory where the parent's was shared, so that no mapping
+// of our own comes to lie there. Other mappings of ours did not come along at all.
+long take_places() noexcept {
+  for (Area* area = space.begin(); area != space.end(); ++area) {
+    area->extent->alias = 0;
+    if (!area->extent->converted()) continue;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    if (area->extent->huge()) flags |= MAP_HUGETLB | static_cast<int>(area->extent->page_shift) << MAP_HUGE_SHIFT;
+    const long at = sys::mmap(area->start, bytes_of(*area), PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (failed(at)) return at;
+  }
+  return 0;
+}
+
+// Poison is copied to the child whoever is registered (copy_pte_marker in mm/memory.c); an area
+// without an instance keeps it. In shared memory it is not: the child's page table is filled anew
+// from the object.
+long keep_poison(const Area& was, Run run) noexcept {
+  const std::uintptr_t start = was.address_of(run.first);
+  Extent* extent = make_extent(Kind::kNative, run.count, was.extent->page_shift);
+  if (extent == nullptr) return -ENOMEM;
+  hold(extent);
+  for (std::size_t i = 0; i < run.count; ++i) extent->states[i].store(page::kPoisoned);
+  const std::uintptr_t end = start + length_of(was, run);
+  long result = sys::mprotect(start, end - start, PROT_NONE);
+  if (result == 0) result = space.insert({.start = start, .end = end, .extent = extent, .protection = was.protection});
+  drop(extent);
+  return result;
+}
+
+// Guard pages come along with the page tables. A kernel that has none says EINVAL, and there are none.
+long remove_guards(const Area& was) noexcept {
+  constexpr int kGuardRemove = 103;  // MADV_GUARD_REMOVE
+  if (!was.extent->guards.load()) return 0;
+  const long result = sys::madvise(was.start, bytes_of(was), kGuardRemove);
+  return result == -EINVAL ? 0 : result;
+}
+
+long give_back(const Area& was) noexcept {
+  const Extent& extent = *was.extent;
+  long result = extent.converted() ? copy_content(was) : remove_guards(was);
+  if (result == 0 && (!extent.converted() || was.protection != (PROT_READ | PROT_WRITE)))
+    result = sys::mprotect(was.start, bytes_of(was), was.protection);
+  if (result < 0 || extent.shared() || extent.kind == Kind::kFile) return result;
+  return visit_runs(was, page::kContent,
+                    [&](Run run, std::uint8_t content) { return is_poisoned(content) ? keep_poison(was, run) : 0; });
+}
+
+// ---- memory that stays registered ----
+
+// Shared memory keeps its object; converted memory gets one of its own with the parent's content.
+long attach(Extent& extent, const Area& was) noexcept {
+  if (extent.shared()) {
+    extent.device = was.extent->device;
+    extent.inode = was.extent->inode;
+    extent.fd_offset = was.extent->offset_of(was.first);
+    if (was.extent->fd >= 0) extent.fd = static_cast<int>(raw_syscall(SYS_fcntl, was.extent->fd, F_DUPFD_CLOEXEC, 3));
+    extent.seekable = extent.fd >= 0 && was.extent->seekable;
+    return attach_view(extent, was.start);
+  }
+  if (const long result = attach_object(extent); result < 0) return result;
+  const long at = sys::mmap(was.start, bytes_of(was), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+                            extent.fd, extent.fd_offset);
+  return failed(at) ? at : copy_content(was);
+}
+
+// Closes everything and opens again what was open.
+long reopen(const Area& area, const Area& was) noexcept {
+  if (area.extent->shared()) {
+    if (const long result = remove_guards(was); result < 0) return result;
+  }
+  if (const long result = sys::mprotect(area.start, bytes_of(area), PROT_NONE); result < 0) return result;
+  constexpr std::uint8_t kMask = page::kOpen | page::kGuard | page::kWriteProtected;
+  return visit_runs(was, kMask, [&](Run run, std::uint8_t state) {
+    const Run mine{run.first - was.first, run.count};
+    return is_open(state) ? open_run(area, mine, (state & page::kWriteProtected) != 0) : 0;
+  });
+}
+
+long stay_registered(Area& area, const Area& was) noexcept {
+  // What is only protected came along as it is, write protection and poison included.
+  if (!was.extent->converted() && !was.extent->shared()) return 0;
+  Extent* extent = make_extent(was.extent->kind, was.pages(), was.extent->page_shift);
+  if (extent == nullptr) return -ENOMEM;
+  hold(extent);
+  area.extent = extent;
+  area.first = 0;
+  drop(was.extent);
+  long result = attach(*extent, was);
+  for (std::size_t i = 0; i < area.pages(); ++i)
+    extent->states[i].store(state_of(was, was.first + i) & (page::kContent | page::kWriteProtected));
+  if (result == 0) result = reopen(area, was);
+  if (result == 0 && extent->converted()) sys::madvise(area.start, bytes_of(area), MADV_DONTFORK);
+  return result;
+}
+
+// MADV_DONTFORK: there is nothing here, and nothing takes its place.
+void forget_unforked() noexcept {
+  for (std::uintptr_t at = 0;;) {
+    const Area* area = space.lower(at);
+    if (area == space.end()) return;
+    at = area->end;
+    if (area->dont_fork) space.erase(area->start, area->end);
+  }
+}
+
+}  // namespace
+
+bool has_converted_memory() noexcept {
+  for (const Area* area = space.begin(); area != space.end(); ++area)
+    if (area->extent->converted()) return true;
+  return false;
+}
+
+void freeze_writers() noexcept {
+  for (const Area* area = space.begin(); area != space.end(); ++area)
+    if (area->extent->converted()) set_writable(*area, false);
+}
+
+void thaw_writers() noexcept {
+  for (const Area* area = space.begin(); area != space.end(); ++area)
+    if (area->extent->converted()) set_writable(*area, true);
+}
+
+long inherit_memory() noexcept {
+  disown_objects();
+  forget_unforked();
+  if (const long result = take_places(); result < 0) return result;
+  for (std::uintptr_t at = 0;;) {
+    Area* area = space.lower(at);
+    if (area == space.end()) return 0;
+    const Area was = *area;
+    at = was.end;
+    hold(was.extent);
+    long result;
+    if (was.instance != nullptr && was.instance->used.load()) {
+      result = stay_registered(*area, was);
+    } else {
+      space.erase(was.start, was.end);
+      result = give_back(was);
+    }
+    drop(was.extent);
+    if (result < 0) return result;
+  }
+}
+
+}  // namespace userfault::engine::user

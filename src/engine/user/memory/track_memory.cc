@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// How private anonymous memory is served.
+//
+// A page has to appear filled, in one step, to every thread. In shared memory that is easy: fill it
+// through a descriptor or a second mapping while the first one is closed there, then open it. So
+// private memory is replaced by a shared memfd of ours when it is registered: what is present is
+// copied over (writers wait in the fault handler meanwhile), what is missing costs nothing. The
+// memory stops being private only where somebody else could see it, across fork, and there each
+// side gets its own copy (fork.cc); MADV_DONTFORK makes a fork that goes past us fail closed.
+//
+// Rejected, with figures in docs/design.md: PROT_NONE and a write through /proc/self/mem for every
+// page, which exceeds the limit of mappings on a random walk; the same inside pieces of 128 KiB with
+// guard pages, twice as slow because every fill closes and opens the piece around it.
+#include "engine/user/memory/track_memory.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <bit>
+#include <cerrno>
+
+#include "engine/user/memory/memfd_pool.h"
+#include "engine/user/memory/page_access.h"
+#include "engine/user/memory/presence.h"
+#include "engine/user/memory/transitions.h"
+#include "engine/user/proc/pagemap.h"
+#include "engine/user/rt/guarded_copy.h"
+
+namespace userfault::engine::user {
+namespace {
+
+bool failed(long result) noexcept { return result < 0 && result > -4096; }
+
+class Pagemap {
+ public:
+  Pagemap() noexcept : fd_(static_cast<int>(sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC))) {}
+  ~Pagemap() {
+    if (fd_ >= 0) sys::close(fd_);
+  }
+  Pagemap(const Pagemap&) = delete;
+  Pagemap& operator=(const Pagemap&) = delete;
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void set_states(Extent& extent, Run run, std::uint8_t state) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count; ++i)
+    extent.states[i].store(state, std::memory_order_release);
+}
+
+// ---- private memory ----
+
+long copy_into_object(const Extent& extent, std::uintptr_t base, PopulatedRun run) noexcept {
+  for (std::uintptr_t at = run.start; at < run.end;) {
+    const std::size_t left = run.end - at;
+    if (extent.huge()) {
+      if (!guarded_copy(reinterpret_cast<void*>(extent.alias + (at - base)), reinterpret_cast<void*>(at), left))
+        return -ENOMEM;
+      return 0;
+    }
+    const long wrote =
+        sys::pwrite(extent.fd, reinterpret_cast<void*>(at), left, extent.fd_offset + static_cast<long>(at - base));
+    if (wrote == -EINTR) continue;
+    if (wrote <= 0) return -ENOMEM;
+    at += static_cast<std::size_t>(wrote);
+  }
+  return 0;
+}
+
+// Calls `visit` for each populated run; stops at an error.
+template <typename Visit>
+long visit_populated(std::uintptr_t start, std::uintptr_t end, std::size_t page_size, Visit visit) noexcept {
+  const Pagemap pagemap;
+  if (pagemap.fd() < 0) return pagemap.fd();
+  PopulatedRun run;
+  for (std::uintptr_t at = start; next_populated(pagemap.fd(), &at, end, page_size, &run);) {
+    const long result = visit(run);
+    if (result < 0) return result;
+  }
+  return 0;
+}
+
+long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
+  if (const long result = attach_object(extent); result < 0) return result;
+  note_transition(start, end);
+  // Writers fault from here on and wait for the table's lock; readers may go on.
+  if (const long result = sys::mprotect(start, end - start, PROT_READ); result < 0) return result;
+  const auto take = [&](PopulatedRun run) {
+    const long copied = copy_into_object(extent, start, run);
+    if (copied == 0)
+      set_states(extent, {(run.start - start) >> extent.page_shift, (run.end - run.start) >> extent.page_shift},
+                 page::kPresent);
+    return copied;
+  };
+  long result = visit_populated(start, end, extent.page_size(), take);
+  if (result == 0)
+    result =
+        sys::mmap(start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, extent.fd, extent.fd_offset);
+  if (failed(result)) {
+    static_cast<void>(sys::mprotect(start, end - start, protection));
+    return result;
+  }
+  sys::madvise(start, end - start, MADV_DONTFORK);
+  return 0;
+}
+
+long convert_private(const Backing& backing, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
+  if (const long result = space.make_room(); result < 0) return result;
+  const auto shift = static_cast<unsigned>(std::countr_zero(backing.page_size));
+  Extent* extent = make_extent(backing.huge ? Kind::kHugeConverted : Kind::kConverted, (end - start) >> shift, shift);
+  if (extent == nullptr) return -ENOMEM;
+  hold(extent);
+  long result = replace_by_object(*extent, start, end, protection);
+  if (result == 0) result = space.insert({.start = start, .end = end, .extent = extent, .protection = protection});
+  drop(extent);
+  return result;
+}
+
+// ---- shared memory and what is only write-protected ----
+
+// A second view of the program's object, always open, to fill through and to ask mincore about.
+long find_view(Extent& extent, const Mapping& mapping, std::uintptr_t start) noexcept {
+  extent.device = mapping.device;
+  extent.inode = mapping.inode;
+  extent.fd_offset = static_cast<long>(mapping.offset + (start - mapping.start));
+  extent.fd = find_object(mapping, &extent.seekable);
+  return attach_view(extent, start);
+}
+
+Kind kind_of(const Backing& backing) noexcept {
+  if (backing.file) return Kind::kFile;
+  if (!backing.shared) return Kind::kNative;
+  return backing.huge ? Kind::kHugeShared : Kind::kShared;
+}
+
+long keep_in_place(const Mapping& mapping, const Backing& backing, std::uintptr_t start, std::uintptr_t end) noexcept {
+  const auto shift = static_cast<unsigned>(std::countr_zero(backing.page_size));
+  Extent* extent = make_extent(kind_of(backing), (end - start) >> shift, shift);
+  if (extent == nullptr) return -ENOMEM;
+  hold(extent);
+  long result = extent->shared() ? find_view(*extent, mapping, start) : 0;
+  if (result == 0) {
+    // Nobody tracks these pages yet: they are open, and what they hold only the kernel knows.
+    set_states(*extent, {0, extent->pages}, page::kOpen);
+    result = space.insert({.start = start, .end = end, .extent = extent, .protection = mapping.protection});
+  }
+  drop(extent);
+  return result;
+}
+
+// Closes the untracked pages of a shared area that are not there: in the object, or (for minor
+// faults) in this mapping.
+long track_shared(Area& area, bool minor) noexcept {
+  Extent& extent = *area.extent;
+  const Run all{area.first, area.pages()};
+  note_transition(area.start, area.end);
+  for (std::size_t i = all.first; i < all.first + all.count;) {
+    const auto is_there = [&](std::size_t index) {
+      const std::uint8_t state = area.state(index).load();
+      if ((state & page::kContent) != page::kMissing) return true;
+      if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
+      return minor ? is_populated(area.address_of(index)) : look_up_cached(extent, index) == Presence::kPresent;
+    };
+    const bool there = is_there(i);
+    std::size_t last = i + 1;
+    while (last < all.first + all.count && is_there(last) == there) ++last;
+    const Run run{i, last - i};
+    i = last;
+    if (there) {
+      for (std::size_t k = run.first; k < run.first + run.count; ++k) {
+        const std::uint8_t state = area.state(k).load();
+        if ((state & page::kContent) == page::kMissing) area.state(k).store(state | page::kPresent);
+      }
+      continue;
+    }
+    if (const long result = close_run(area, run); result < 0) return result;
+  }
+  return 0;
+}
+
+}  // namespace
+
+long attach_object(Extent& extent) noexcept {
+  if (const long result = place_extent(extent); result < 0 || !extent.huge()) return result;
+  // hugetlbfs has no write(2); its pages are written through a second mapping.
+  return attach_view(extent, 0);
+}
+
+long attach_view(Extent& extent, std::uintptr_t start) noexcept {
+  const std::size_t bytes = extent.pages << extent.page_shift;
+  long alias;
+  if (extent.fd >= 0) {
+    // Under mlockall(MCL_FUTURE) it would be filled with zeroes as soon as it can be accessed.
+    alias = sys::mmap(0, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, extent.fd, extent.fd_offset);
+    if (!failed(alias)) {
+      raw_syscall(SYS_munlock, alias, static_cast<long>(bytes));
+      const long opened = sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE);
+      if (opened < 0) {
+        sys::munmap(static_cast<std::uintptr_t>(alias), bytes);
+        alias = opened;
+      }
+    }
+  } else {
+    // An old size of 0 duplicates a shared mapping (mremap(2)); hugetlb has refused it since 2017.
+    alias = sys::mremap(start, 0, bytes, MREMAP_MAYMOVE, 0);
+    if (!failed(alias) && sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE) < 0) {
+      sys::munmap(static_cast<std::uintptr_t>(alias), bytes);
+      return -EPERM;
+    }
+  }
+  if (failed(alias)) return extent.huge() ? -ENOMEM : alias;
+  extent.alias = static_cast<std::uintptr_t>(alias);
+  sys::madvise(extent.alias, bytes, MADV_DONTFORK);
+  return 0;
+}
+
+bool next_populated(int pagemap, std::uintptr_t* at, std::uintptr_t end, std::size_t page_size,
+                    PopulatedRun* run) noexcept {
+  constexpr std::size_t kBatch = 256;
+  std::uint64_t entries[kBatch];
+  run->start = run->end = 0;
+  while (*at < end) {
+    const std::size_t stride = page_size / 4096;
+    std::size_t count = stride == 1 ? (end - *at) / 4096 : 1;
+    if (count > kBatch) count = kBatch;
+    const long got = sys::pread(pagemap, entries, count * sizeof entries[0], static_cast<long>(*at / 4096 * 8));
+    if (got < static_cast<long>(sizeof entries[0])) break;
+    for (long i = 0; i < got / static_cast<long>(sizeof entries[0]); ++i) {
+      const bool populated = entry_has_content(entries[i]);
+      if (populated && run->start == run->end) run->start = run->end = *at;
+      if (!populated && run->start != run->end) return true;
+      *at += page_size;
+      if (populated) run->end = *at;
+    }
+  }
+  return run->start != run->end;
+}
+
+long make_area(const Mapping& mapping, const Backing& backing, std::uintptr_t start, std::uintptr_t end, bool tracked,
+               bool minor) noexcept {
+  // Private huge pages are converted even for write protection alone: /proc/self/mem cannot write to
+  // them, so there would be no way to fill one that is missing.
+  if (backing.anonymous && (tracked || backing.huge)) {
+    if (convert_private(backing, start, end, mapping.protection) < 0) return -ENOMEM;
+    if (tracked) return track_area(start, minor);
+    const Area* area = space.find(start);
+    return open_run(*area, {area->first, area->pages()}, false);
+  }
+  const long result = keep_in_place(mapping, backing, start, end);
+  if (result < 0 || !tracked) return result;
+  return track_area(start, minor);
+}
+
+namespace {
+
+// Memory that was only write-protected so far: it keeps its registration and what is protected.
+long convert_native(std::uintptr_t start) noexcept {
+  const Area before = *space.find(start);
+  hold(before.extent);
+  space.erase(before.start, before.end);
+  long result = convert_private({.known = true, .anonymous = true}, before.start, before.end, before.protection);
+  if (result < 0) {
+    static_cast<void>(space.insert(before));
+  } else {
+    Area* area = space.find(start);
+    area->instance = before.instance;
+    area->modes = before.modes;
+    for (std::size_t i = 0; i < before.pages(); ++i) {
+      const std::uint8_t state = before.state(before.first + i).load();
+      // A page that ZEROPAGE made is there, though the kernel's page table has nothing for it.
+      const std::uint8_t content = state & page::kContent;
+      area->state(i).fetch_or(state & page::kWriteProtected);
+      if (content == page::kPoisoned || content == page::kPresent) area->state(i).fetch_or(content);
+    }
+  }
+  drop(before.extent);
+  return result < 0 ? -ENOMEM : 0;
+}
+
+}  // namespace
+
+long track_area(std::uintptr_t start, bool minor) noexcept {
+  Area* area = space.find(start);
+  if (area->extent->shared()) return track_shared(*area, minor);
+  if (area->extent->kind == Kind::kNative) {
+    if (const long result = convert_native(start); result < 0) return result;
+    area = space.find(start);
+  }
+  // Converted: present pages are opened, what is open and has no content is closed.
+  for (std::size_t i = area->first; i < area->first + area->pages(); ++i) {
+    const std::uint8_t state = area->state(i).load();
+    const bool open = (state & (page::kOpen | page::kGuard)) == page::kOpen;
+    if ((state & page::kContent) == page::kPresent && !open) {
+      std::size_t last = i + 1;
+      while (last < area->first + area->pages() && area->state(last).load() == state) ++last;
+      const bool protect = (state & page::kWriteProtected) != 0;
+      if (const long result = open_run(*area, {i, last - i}, protect); result < 0) return result;
+      i = last - 1;
+    } else if ((state & page::kContent) == page::kMissing && open) {
+      // What cannot be found out is closed: the fault handler looks again.
+      if (look_up_content(*area, i) == Presence::kPresent) area->state(i).store(state | page::kPresent);
+      else if (const long result = close_run(*area, {i, 1}); result < 0) return result;
+    }
+  }
+  return 0;
+}
+
+}  // namespace userfault::engine::user

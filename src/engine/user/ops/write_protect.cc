@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// UFFDIO_WRITEPROTECT.
+#include <fcntl.h>
+
+#include <cerrno>
+
+#include "engine/user/memory/page_access.h"
+#include "engine/user/memory/presence.h"
+#include "engine/user/ops/fill.h"
+#include "engine/user/proc/vma_query.h"
+#include "engine/user/wait/instance.h"
+
+namespace userfault::engine::user {
+namespace {
+
+// Whether protecting the range protects this page. mwriteprotect_range: present pages are; what is
+// not there gets a marker in shared memory and huge pages always, in anonymous memory with
+// WP_UNPOPULATED (6.4).
+bool takes_protection(const Area& area, std::size_t index, std::uint8_t state) noexcept {
+  const std::uint8_t content = state & page::kContent;
+  if (content == page::kPresent) return true;
+  if (content != page::kMissing) return false;
+  if (area.extent->shared() || area.extent->huge() || area.extent->kind == Kind::kFile) return true;
+  if ((area.instance->features & USERFAULT_FEATURE_WP_UNPOPULATED) != 0) return true;
+  // Missing and open: nobody tracks it, so only the kernel knows.
+  if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
+  return may_have_content(area, index);
+}
+
+void mark(const Area& area, std::size_t index, bool protect) noexcept {
+  auto& state = area.state(index);
+  if (protect) state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
+  else state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+}
+
+// After a failure half-way, mapping and state must not contradict each other: what stayed without
+// PROT_WRITE counts as protected, so that a write there is reported instead of tried again for ever.
+void call_protected_what_is(const Area& area, Run run) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count; ++i)
+    if ((area.state(i).load(std::memory_order_acquire) & page::kReadOnly) != 0) mark(area, i, true);
+}
+
+bool is_busy(const Area& area, std::size_t index) noexcept {
+  return (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kBusy;
+}
+
+// Protects pages from `first` on, to the first busy one at the most; returns where it stopped, or an
+// error. First the mapping, then the states: a write in between faults and waits for the lock.
+// Whoever opens a page and settles it does both under the same lock, so a state seen here fits its
+// mapping, and protection that is marked on a page which became busy meanwhile is decided about by
+// its owner: the filling came later.
+long protect_some(const Area& area, std::size_t first, std::size_t end) noexcept {
+  Locked changing(area.extent->protection);
+  std::size_t i = first;
+  while (i < end && !is_busy(area, i)) {
+    std::size_t last = i;
+    while (last < end && takes_protection(area, last, area.state(last).load(std::memory_order_acquire))) ++last;
+    const Run run{i, last - i};
+    if (const long result = protect_run(area, run, true); result < 0) {
+      static_cast<void>(protect_run(area, run, false));
+      call_protected_what_is(area, run);
+      return result;
+    }
+    for (; i < last; ++i) mark(area, i, true);
+    if (i < end && !is_busy(area, i)) ++i;
+  }
+  return static_cast<long>(i);
+}
+
+long protect_area(const Area& area, Run run) noexcept {
+  const std::size_t end = run.first + run.count;
+  for (std::size_t i = run.first; i < end;) {
+    const long stopped = protect_some(area, i, end);
+    if (stopped < 0) return stopped;
+    i = static_cast<std::size_t>(stopped);
+    // Not under the lock: the busy page's owner needs it to settle.
+    if (i < end) wait_settled(*area.extent, area.state(i));
+  }
+  return 0;
+}
+
+long unprotect_area(const Area& area, Run run) noexcept {
+  Locked changing(area.extent->protection);
+  for (std::size_t i = run.first; i < run.first + run.count; ++i) mark(area, i, false);
+  const long result = protect_run(area, run, false);
+  if (result < 0) call_protected_what_is(area, run);
+  return result;
+}
+
+bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
+  Mapping mapping;
+  return find_mapping(start, &mapping) == 0 && mapping.start < end;
+}
+
+// Under the table's lock, shared.
+long change_range(const Instance& instance, const ProtectRequest& request) noexcept {
+  if (instance.changing.load() != 0) return -EAGAIN;
+  long result = -ENOENT;
+  const std::uintptr_t end = request.start + request.length;
+  for (std::uintptr_t at = request.start; at < end;) {
+    const Area* area = space.lower(at);
+    const std::uintptr_t next = area == space.end() || area->start > end ? end : area->start;
+    if (next > at) {
+      // A hole is passed over; memory that is mapped and not registered is an error.
+      if (has_mapping(at, next)) return -ENOENT;
+      at = next;
+      continue;
+    }
+    if (area->instance == nullptr || (area->modes & USERFAULT_REGISTER_MODE_WP) == 0) return -ENOENT;
+    const std::uintptr_t stop = area->end < end ? area->end : end;
+    if (area->extent->huge() && ((request.start | request.length) & (area->extent->page_size() - 1)) != 0)
+      return -EINVAL;
+    const Run run{area->page_at(at), (stop - at) >> area->extent->page_shift};
+    result = request.protect ? protect_area(*area, run) : unprotect_area(*area, run);
+    if (result < 0) return result;
+    at = stop;
+  }
+  return result;
+}
+
+}  // namespace
+
+long write_protect(Instance& instance, const ProtectRequest& request) noexcept {
+  SignalsBlocked blocked;
+  long result;
+  {
+    LockedShared locked(space.lock);
+    result = change_range(instance, request);
+  }
+  if (result == 0 && request.wake) wake_range(instance, request.start, request.start + request.length);
+  return result;
+}
+
+}  // namespace userfault::engine::user

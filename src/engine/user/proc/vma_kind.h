@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What kind of memory a mapping is, and the object behind it.
+#pragma once
+
+#include "engine/user/memory/address_space.h"
+#include "engine/user/proc/vma_query.h"
+
+namespace userfault::engine::user {
+
+struct Backing {
+  bool known = false;  // false: none of what userfaultfd can serve
+  bool anonymous = false;
+  bool shared = false;
+  bool huge = false;
+  bool file = false;  // any other mapping: FEATURE_WP_ASYNC may protect it
+  std::size_t page_size = 4096;
+};
+
+[[nodiscard]] Backing classify(const Mapping& mapping) noexcept;
+
+// A descriptor of our own for the object that `mapping` shows, open for reading and writing; -1 when
+// there is no way to one (mincore and an alias do then). Where it shares its position with one of the
+// program's, which must not be moved, `own_position` is false.
+[[nodiscard]] int find_object(const Mapping& mapping, bool* own_position) noexcept;
+
+}  // namespace userfault::engine::user
