@@ -7,9 +7,9 @@
 #pragma once
 
 #include <cstdint>
-#include <expected>
 #include <string>
 
+#include "userfault/expected.h"
 #include "userfault/export.h"
 #include "userfault/refuser.h"
 
@@ -52,10 +52,12 @@ struct USERFAULT_EXPORT Error {
 
   // One line for a person, without a newline at its end.
   [[nodiscard]] std::string message() const;
+
+  [[nodiscard]] friend bool operator==(const Error&, const Error&) noexcept = default;
 };
 
 template <typename T>
-using Result = std::expected<T, Error>;
+using Result = Expected<T, Error>;
 
 // "copy", "register" … as the manual page spells it, in lower case.
 [[nodiscard]] USERFAULT_EXPORT const char* name_of(Operation operation) noexcept;

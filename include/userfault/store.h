@@ -14,11 +14,11 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <expected>
 #include <memory>
 #include <span>
 #include <string>
 
+#include "userfault/expected.h"
 #include "userfault/export.h"
 
 namespace userfault {
@@ -115,7 +115,7 @@ class USERFAULT_EXPORT Store {
 };
 
 template <typename T>
-using StoreResult = std::expected<T, StoreError>;
+using StoreResult = Expected<T, StoreError>;
 
 // How a file store reads what the page cache does not have, and writes.
 enum class FileAccess : std::uint8_t {

@@ -11,7 +11,7 @@
 namespace userfault {
 
 Result<Descriptor> Descriptor::adopt(int fd) {
-  const auto failure = [](int code) { return std::unexpected(Error{.operation = Operation::kReceive, .code = code}); };
+  const auto failure = [](int code) { return Unexpected(Error{.operation = Operation::kReceive, .code = code}); };
   if (::fcntl(fd, F_GETFD) < 0) return failure(errno);
   if (engine::user_engine().owns(fd)) return Descriptor(fd, EngineKind::kUser, {}, {});
   if (!engine::kernel_engine().owns(fd)) return failure(EINVAL);

@@ -13,9 +13,8 @@ using api::engine_for;
 
 namespace {
 
-std::unexpected<Error> failure(Operation operation, int negative, PageRange range = {}) {
-  return std::unexpected(
-      Error{.operation = operation, .code = -negative, .address = range.start, .length = range.length});
+Unexpected<Error> failure(Operation operation, int negative, PageRange range = {}) {
+  return Unexpected(Error{.operation = operation, .code = -negative, .address = range.start, .length = range.length});
 }
 
 }  // namespace
@@ -58,7 +57,7 @@ int Descriptor::release() noexcept { return std::exchange(fd_, -1); }
 
 Result<Descriptor> Descriptor::open(const OpenOptions& options) {
   const auto opened = api::open_with_handshake(options);
-  if (!opened) return std::unexpected(opened.error());
+  if (!opened) return Unexpected(opened.error());
   return Descriptor(opened->fd, opened->engine, opened->enabled, opened->available);
 }
 

@@ -33,8 +33,7 @@ struct Handle {
   if (result == -EEXIST) return Transfer{0, Outcome::kExists};
   if (result == -EAGAIN && done > 0) return Transfer{static_cast<std::size_t>(done), Outcome::kPartial};
   if (result == -EAGAIN) return Transfer{0, Outcome::kRetry};
-  return std::unexpected(
-      Error{.operation = operation, .code = -result, .address = range.start, .length = range.length});
+  return Unexpected(Error{.operation = operation, .code = -result, .address = range.start, .length = range.length});
 }
 
 [[gnu::always_inline]] inline Result<Transfer> copy(Handle handle, PageRange to, const void* from,

@@ -8,8 +8,8 @@
 namespace userfault::memory {
 namespace {
 
-std::unexpected<Error> failure(Operation operation, std::intptr_t negative, PageRange range = {}) {
-  return std::unexpected(Error{
+Unexpected<Error> failure(Operation operation, std::intptr_t negative, PageRange range = {}) {
+  return Unexpected(Error{
       .operation = operation, .code = static_cast<int>(-negative), .address = range.start, .length = range.length});
 }
 

@@ -67,25 +67,25 @@ Error lacking(Features missing) {
 
 Result<Features> offered_features(engine::Engine& engine, EngineKind kind, const OpenOptions& options) {
   const int probe = open_once(engine, options);
-  if (probe < 0) return std::unexpected(refused_open(kind, options, probe));
+  if (probe < 0) return Unexpected(refused_open(kind, options, probe));
   const Handshake offered = shake(engine, probe, {});
   engine.close(probe);
-  if (offered.result < 0) return std::unexpected(error_of(Operation::kApi, offered.result));
+  if (offered.result < 0) return Unexpected(error_of(Operation::kApi, offered.result));
   return offered.available;
 }
 
 Result<Opened> open_on(engine::Engine& engine, EngineKind kind, const OpenOptions& options) {
   const auto offered = offered_features(engine, kind, options);
-  if (!offered) return std::unexpected(offered.error());
-  if (!offered->has(options.required)) return std::unexpected(lacking(options.required - *offered));
+  if (!offered) return Unexpected(offered.error());
+  if (!offered->has(options.required)) return Unexpected(lacking(options.required - *offered));
 
   const Features enable = options.required | (options.wanted & *offered);
   const int fd = open_once(engine, options);
-  if (fd < 0) return std::unexpected(refused_open(kind, options, fd));
+  if (fd < 0) return Unexpected(refused_open(kind, options, fd));
   const Handshake enabled = shake(engine, fd, enable);
   if (enabled.result < 0) {
     engine.close(fd);
-    return std::unexpected(
+    return Unexpected(
         error_of(Operation::kApi, enabled.result, enabled.result == -EPERM ? Refuser::kCapability : Refuser::kNone));
   }
   return Opened{.fd = fd, .engine = kind, .enabled = enable, .available = enabled.available};

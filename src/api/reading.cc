@@ -16,8 +16,8 @@
 namespace userfault {
 namespace {
 
-std::unexpected<Error> failure(Operation operation, int code) {
-  return std::unexpected(Error{.operation = operation, .code = code});
+Unexpected<Error> failure(Operation operation, int code) {
+  return Unexpected(Error{.operation = operation, .code = code});
 }
 
 ssize_t read_bytes(EngineKind engine, int fd, std::span<userfault_msg> into) noexcept {

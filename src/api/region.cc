@@ -18,7 +18,7 @@ constexpr int kHugeShift = 26;
 
 Result<PageRange> map_for(std::size_t length, std::size_t page, const RegionOptions& options) {
   if (length == 0 || !std::has_single_bit(page) || length > SIZE_MAX - page)
-    return std::unexpected(Error{.operation = Operation::kMap, .code = EINVAL, .length = length});
+    return Unexpected(Error{.operation = Operation::kMap, .code = EINVAL, .length = length});
   const std::size_t whole = (length + page - 1) & ~(page - 1);
   const int huge =
       options.huge_page_size != 0 ? MAP_HUGETLB | (std::countr_zero(options.huge_page_size) << kHugeShift) : 0;
@@ -31,10 +31,10 @@ Result<PageRange> map_for(std::size_t length, std::size_t page, const RegionOpti
 Result<Region> Region::create(const Descriptor& descriptor, std::size_t length, const RegionOptions& options) {
   const std::size_t page = options.huge_page_size != 0 ? options.huge_page_size : base::page_size();
   const auto mapped = map_for(length, page, options);
-  if (!mapped) return std::unexpected(mapped.error());
+  if (!mapped) return Unexpected(mapped.error());
   Region region(descriptor, *mapped, page, true);
   const auto operations = descriptor.register_range(*mapped, options.modes);
-  if (!operations) return std::unexpected(operations.error());
+  if (!operations) return Unexpected(operations.error());
   region.registered_ = true;
   region.operations_ = *operations;
   return region;
@@ -42,7 +42,7 @@ Result<Region> Region::create(const Descriptor& descriptor, std::size_t length, 
 
 Result<Region> Region::borrow(const Descriptor& descriptor, PageRange range, Modes modes, std::size_t page_size) {
   const auto operations = descriptor.register_range(range, modes);
-  if (!operations) return std::unexpected(operations.error());
+  if (!operations) return Unexpected(operations.error());
   Region region(descriptor, range, page_size != 0 ? page_size : base::page_size(), false);
   region.registered_ = true;
   region.operations_ = *operations;
@@ -78,7 +78,7 @@ Result<void> Region::close() noexcept {
     userfault_range argument{range_.start, range_.length};
     const int code = engine::engine_of(fd_).operate(fd_, USERFAULT_IOC_UNREGISTER, &argument);
     if (code < 0)
-      result = std::unexpected(
+      result = Unexpected(
           Error{.operation = Operation::kUnregister, .code = -code, .address = range_.start, .length = range_.length});
   }
   if (std::exchange(owned_, false)) {

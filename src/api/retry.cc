@@ -36,8 +36,8 @@ class Backoff {
   int tries_ = 0;
 };
 
-std::unexpected<Error> exhausted(Operation operation, PageRange range) {
-  return std::unexpected(Error{.operation = operation, .code = EAGAIN, .address = range.start, .length = range.length});
+Unexpected<Error> exhausted(Operation operation, PageRange range) {
+  return Unexpected(Error{.operation = operation, .code = EAGAIN, .address = range.start, .length = range.length});
 }
 
 // What is left after a first try that did not do it all. `once` fills a range and returns
@@ -63,7 +63,7 @@ template <typename Once>
       total.outcome = Outcome::kExists;
       userfault_range present{left.start, std::min(page, left.length)};
       if (const int woken = api::operate(handle, USERFAULT_IOC_WAKE, &present); woken < 0)
-        return std::unexpected(
+        return Unexpected(
             Error{.operation = Operation::kWake, .code = -woken, .address = present.start, .length = present.len});
       done += present.len;
     }

@@ -35,8 +35,8 @@ Received descriptors_of(msghdr& message) {
   return {base::Fd(numbers[0]), base::Fd(numbers[1])};
 }
 
-std::unexpected<Error> failure(Operation operation, int code) {
-  return std::unexpected(Error{.operation = operation, .code = code});
+Unexpected<Error> failure(Operation operation, int code) {
+  return Unexpected(Error{.operation = operation, .code = code});
 }
 
 }  // namespace

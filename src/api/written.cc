@@ -26,9 +26,8 @@ userfault_scan request_for(PageRange range, std::span<userfault_page_region> reg
           .return_mask = USERFAULT_PAGE_IS_WRITTEN};
 }
 
-std::unexpected<Error> failure(int code, PageRange range) {
-  return std::unexpected(
-      Error{.operation = Operation::kScan, .code = code, .address = range.start, .length = range.length});
+Unexpected<Error> failure(int code, PageRange range) {
+  return Unexpected(Error{.operation = Operation::kScan, .code = code, .address = range.start, .length = range.length});
 }
 
 }  // namespace

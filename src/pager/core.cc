@@ -20,8 +20,8 @@ constexpr std::size_t kAheadBytes = std::size_t{16} << 20;
 // Where nothing is ever evicted or written nobody has to see to it.
 unsigned evictors_for(const PagerOptions& options) { return std::max(1u, options.evictors); }
 
-std::unexpected<Error> open_error(int code) {
-  return std::unexpected(Error{.operation = Operation::kOpen, .code = code, .refused_by = Refuser::kLimit});
+Unexpected<Error> open_error(int code) {
+  return Unexpected(Error{.operation = Operation::kOpen, .code = code, .refused_by = Refuser::kLimit});
 }
 
 }  // namespace
@@ -51,15 +51,15 @@ Result<std::shared_ptr<Core>> Core::create(const PagerOptions& options) {
                                   feature::kMissingHugetlbfs | feature::kMissingShmem | feature::kMinorHugetlbfs |
                                   feature::kMinorShmem | feature::kPagefaultFlagWp | feature::kWpHugetlbfsShmem,
                         .nonblocking = false});
-  if (!descriptor) return std::unexpected(descriptor.error());
+  if (!descriptor) return Unexpected(descriptor.error());
   std::shared_ptr<Core> core(new Core(options, std::move(*descriptor)));
   if (!core->filler_.valid() || !core->write_back_.valid() || !core->doorbell_.valid()) return open_error(ENOMEM);
   const PageRange bell = PageRange::of(core->doorbell_.data(), core->doorbell_.length());
   if (const auto registered = core->descriptor_.register_range(bell, mode::kMissing); !registered)
-    return std::unexpected(registered.error());
+    return Unexpected(registered.error());
   // Under mlockall(MCL_FUTURE) it is there already, and could not ring.
   (void)::munlock(core->doorbell_.data(), core->doorbell_.length());
-  if (const auto emptied = memory::advise(bell, MADV_DONTNEED); !emptied) return std::unexpected(emptied.error());
+  if (const auto emptied = memory::advise(bell, MADV_DONTNEED); !emptied) return Unexpected(emptied.error());
   if (const int code = core->start(options); code != 0) return open_error(code);
   return core;
 }
@@ -104,9 +104,9 @@ Result<std::shared_ptr<Region>> Core::map(std::shared_ptr<Store> store, const Ma
   auto region = Region::map(descriptor_, std::move(store), options, limits);
   if (!region) return region;
   if (budget_.limited() && budget_.limit() < kLeastPages * (*region)->page_size())
-    return std::unexpected(Error{.operation = Operation::kMap, .code = EINVAL});
+    return Unexpected(Error{.operation = Operation::kMap, .code = EINVAL});
   if (!budget_.leaves(kLeastPages * (*region)->page_size()))
-    return std::unexpected(Error{.operation = Operation::kMap, .code = ENOMEM});
+    return Unexpected(Error{.operation = Operation::kMap, .code = ENOMEM});
   for (std::size_t largest = largest_page_; largest < (*region)->page_size();)
     if (largest_page_.compare_exchange_weak(largest, (*region)->page_size())) break;
   const std::unique_lock lock(regions_mutex_);

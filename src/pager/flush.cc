@@ -44,7 +44,7 @@ Result<void> Flusher::flush(const RegionUse& region) const {
   write(batch, write_back_.attempts());
   if (!batch.result) return batch.result;
   if (const int code = write_back_.make_durable(*region); code != 0)
-    return std::unexpected(store_error(region->range(), code));
+    return Unexpected(store_error(region->range(), code));
   return {};
 }
 
@@ -116,7 +116,7 @@ void Flusher::write(Batch& batch, int attempts) const {
 void Flusher::settle(const Run& run, Batch& batch) const {
   Region& region = *run.region;
   if (run.code != 0) {
-    if (batch.result) batch.result = std::unexpected(store_error(region.range_of(run.span), run.code));
+    if (batch.result) batch.result = Unexpected(store_error(region.range_of(run.span), run.code));
     WriteBack::release(run, run.was);
     return;
   }

@@ -72,13 +72,13 @@ void Mapping::prefetch(std::span<const MappedRange> ranges) const {
 
 Result<void> Mapping::pin(std::size_t offset, std::size_t length) const {
   if (offset >= size() || length == 0 || length > size() - offset)
-    return std::unexpected(Error{.operation = Operation::kStore, .code = EINVAL});
+    return Unexpected(Error{.operation = Operation::kStore, .code = EINVAL});
   return core_->pin(*region_, region_->span_of(offset, length));
 }
 
 Result<void> Mapping::unpin(std::size_t offset, std::size_t length) const {
   if (offset >= size() || length == 0 || length > size() - offset)
-    return std::unexpected(Error{.operation = Operation::kStore, .code = EINVAL});
+    return Unexpected(Error{.operation = Operation::kStore, .code = EINVAL});
   return core_->unpin(*region_, region_->span_of(offset, length));
 }
 
@@ -97,13 +97,13 @@ Pager::~Pager() = default;
 
 Result<Pager> Pager::create(const PagerOptions& options) {
   auto core = pager::Core::create(options);
-  if (!core) return std::unexpected(core.error());
+  if (!core) return Unexpected(core.error());
   return Pager(std::move(*core));
 }
 
 Result<Mapping> Pager::map(std::shared_ptr<Store> store, const MapOptions& options) const {
   auto region = core_->map(std::move(store), options);
-  if (!region) return std::unexpected(region.error());
+  if (!region) return Unexpected(region.error());
   return Mapping(core_, std::move(*region));
 }
 

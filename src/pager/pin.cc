@@ -12,8 +12,8 @@ namespace {
 // What is left for everybody else, in pages: an instruction of the program's may need four at once.
 constexpr std::size_t kKeepPages = 4;
 
-std::unexpected<Error> pin_error(int code, PageRange range) {
-  return std::unexpected(
+Unexpected<Error> pin_error(int code, PageRange range) {
+  return Unexpected(
       Error{.operation = Operation::kStore, .code = code, .address = range.start, .length = range.length});
 }
 

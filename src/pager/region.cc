@@ -17,8 +17,8 @@ namespace {
 
 std::uintptr_t address_of(const MapOptions& options) { return PageRange::of(options.address, 0).start; }
 
-std::unexpected<Error> map_error(int code, const MapOptions& options, std::size_t length) {
-  return std::unexpected(
+Unexpected<Error> map_error(int code, const MapOptions& options, std::size_t length) {
+  return Unexpected(
       Error{.operation = Operation::kMap, .code = code, .address = address_of(options), .length = length});
 }
 
@@ -114,12 +114,12 @@ Result<std::shared_ptr<Region>> Region::map(const Descriptor& descriptor, std::s
   if (const int code = limits.managed || options.writable ? make_object(object, options, length) : 0; code != 0)
     return map_error(code, options, length);
   const auto range = map_memory(options, object, length, maps_well ? kHugePage : page);
-  if (!range) return std::unexpected(range.error());
+  if (!range) return Unexpected(range.error());
   const bool managed = object.valid();
   std::shared_ptr<Region> region(
       new Region(descriptor, std::move(store), options, *range, page, limits, std::move(object)));
   if (!region->states_.valid()) return map_error(ENOMEM, options, length);
-  if (const auto enlisted = region->enlist(managed); !enlisted) return std::unexpected(enlisted.error());
+  if (const auto enlisted = region->enlist(managed); !enlisted) return Unexpected(enlisted.error());
   return region;
 }
 
@@ -134,7 +134,7 @@ Result<void> Region::enlist(bool managed) {
     Error error = operations.error();
     // Nothing else is wrong with memory that we have just made.
     if (managed && error.code == EINVAL) error.code = ENOTSUP;
-    return std::unexpected(error);
+    return Unexpected(error);
   }
   // Filling with zeroes cannot protect at the same time.
   can_zero_ = operations->has(operation::kZeropage) && !writable_;

@@ -27,10 +27,10 @@ template <typename Once>
 Result<void> Region::piecewise(PageRange range, Once once) const {
   auto done = once(range, 0);
   if (done) return {};
-  if (done.error().code != ENOENT) return std::unexpected(done.error());
+  if (done.error().code != ENOENT) return Unexpected(done.error());
   for (std::size_t at = 0; at < range.length; at += hardware_page_) {
     done = once({range.start + at, hardware_page_}, at);
-    if (!done && done.error().code != ENOENT) return std::unexpected(done.error());
+    if (!done && done.error().code != ENOENT) return Unexpected(done.error());
   }
   (void)descriptor_.wake(range);
   return {};

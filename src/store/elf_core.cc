@@ -25,8 +25,8 @@ struct Reader {
   Store& file;
   std::uint64_t size = file.size();
 
-  [[nodiscard]] std::unexpected<StoreError> broken(std::uint64_t offset, const std::string& why) const {
-    return std::unexpected(StoreError{EINVAL, offset, path + ": " + why});
+  [[nodiscard]] Unexpected<StoreError> broken(std::uint64_t offset, const std::string& why) const {
+    return Unexpected(StoreError{EINVAL, offset, path + ": " + why});
   }
 
   StoreResult<void> read(std::uint64_t offset, void* into, std::size_t length, const char* what) const {
@@ -35,7 +35,7 @@ struct Reader {
                     std::string("truncated: ") + what + " ends behind the file's " + std::to_string(size) + " bytes");
     const int code = read_store(file, offset, {static_cast<std::byte*>(into), length});
     if (code == 0) return {};
-    return std::unexpected(StoreError{code, offset, path + ": cannot read " + what + ": " + std::strerror(code)});
+    return Unexpected(StoreError{code, offset, path + ": cannot read " + what + ": " + std::strerror(code)});
   }
 };
 
@@ -62,7 +62,7 @@ StoreResult<std::uint64_t> segment_count(const Reader& reader, const Elf64_Ehdr&
                          "more than 65,534 segments, but no section header to count them");
   Elf64_Shdr section{};
   if (const auto read = reader.read(header.e_shoff, &section, sizeof section, "section header 0"); !read)
-    return std::unexpected(read.error());
+    return Unexpected(read.error());
   return section.sh_info;
 }
 
@@ -71,10 +71,10 @@ StoreResult<std::vector<Elf64_Phdr>> read_program_headers(const Reader& reader) 
   if (reader.size < sizeof header)
     return reader.broken(0, "too short for an ELF core (" + std::to_string(reader.size) + " bytes)");
   if (const auto read = reader.read(0, &header, sizeof header, "the ELF header"); !read)
-    return std::unexpected(read.error());
-  if (const auto good = check_identity(reader, header); !good) return std::unexpected(good.error());
+    return Unexpected(read.error());
+  if (const auto good = check_identity(reader, header); !good) return Unexpected(good.error());
   const auto count = segment_count(reader, header);
-  if (!count) return std::unexpected(count.error());
+  if (!count) return Unexpected(count.error());
   if (*count > kMostSegments)
     return reader.broken(0, std::to_string(*count) + " segments; the most that is believed is 1048576");
   // Checked before memory for them is taken: a damaged count shall not cost gigabytes.
@@ -86,7 +86,7 @@ StoreResult<std::vector<Elf64_Phdr>> read_program_headers(const Reader& reader) 
   if (const auto read =
           reader.read(header.e_phoff, headers.data(), static_cast<std::size_t>(bytes), "the program headers");
       !read)
-    return std::unexpected(read.error());
+    return Unexpected(read.error());
   return headers;
 }
 
@@ -132,26 +132,25 @@ StoreResult<void> sort_and_check_overlap(const Reader& reader, std::vector<CoreS
 
 StoreResult<ElfCore> ElfCore::open(const std::string& path) {
   auto file = open_file_store(path);
-  if (!file) return std::unexpected(file.error());
+  if (!file) return Unexpected(file.error());
   return open(std::move(*file), path);
 }
 
 StoreResult<ElfCore> ElfCore::open(std::shared_ptr<Store> store, const std::string& name) {
   const Reader reader{name, *store};
   const auto headers = read_program_headers(reader);
-  if (!headers) return std::unexpected(headers.error());
+  if (!headers) return Unexpected(headers.error());
   ElfCore core;
   core.path_ = name;
   for (std::size_t i = 0; i < headers->size(); ++i) {
     const Elf64_Phdr& header = (*headers)[i];
     if (header.p_type != PT_LOAD || header.p_memsz == 0) continue;
     auto segment = check_segment(reader, header, i);
-    if (!segment) return std::unexpected(segment.error());
+    if (!segment) return Unexpected(segment.error());
     core.segments_.push_back(*segment);
   }
   if (core.segments_.empty()) return reader.broken(0, "a core without memory: it has no PT_LOAD segment");
-  if (const auto sorted = sort_and_check_overlap(reader, core.segments_); !sorted)
-    return std::unexpected(sorted.error());
+  if (const auto sorted = sort_and_check_overlap(reader, core.segments_); !sorted) return Unexpected(sorted.error());
   core.file_ = std::move(store);
   return core;
 }

@@ -44,7 +44,7 @@ ssize_t read_once(int fd, std::byte* into, std::size_t length, std::uint64_t off
 
 StoreResult<base::Fd> open_direct(const std::string& path, int access) {
   base::Fd fd(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK | O_DIRECT));
-  if (!fd.valid()) return std::unexpected(file_error(path, "cannot open it with O_DIRECT", errno));
+  if (!fd.valid()) return Unexpected(file_error(path, "cannot open it with O_DIRECT", errno));
   return fd;
 }
 
@@ -59,18 +59,18 @@ StoreResult<OpenedFile> open_regular(const std::string& path, OpenMode mode) {
   OpenedFile file;
   file.fd = base::Fd(::open(path.c_str(), access | O_CLOEXEC | O_NONBLOCK));
   if (!file.fd.valid())
-    return std::unexpected(
+    return Unexpected(
         file_error(path, mode.writable ? "cannot open it for writing" : "cannot open it for reading", errno));
   struct stat status {};
-  if (::fstat(file.fd.get(), &status) < 0) return std::unexpected(file_error(path, "cannot look at it", errno));
+  if (::fstat(file.fd.get(), &status) < 0) return Unexpected(file_error(path, "cannot look at it", errno));
   if (!S_ISREG(status.st_mode))
-    return std::unexpected(StoreError{EINVAL, 0, path + ": is not a regular file; copy it into one first"});
+    return Unexpected(StoreError{EINVAL, 0, path + ": is not a regular file; copy it into one first"});
   if (mode.direct) {
     auto direct = open_direct(path, access);
-    if (!direct) return std::unexpected(direct.error());
+    if (!direct) return Unexpected(direct.error());
     struct stat again {};
     if (::fstat(direct->get(), &again) < 0 || again.st_ino != status.st_ino || again.st_dev != status.st_dev)
-      return std::unexpected(StoreError{ESTALE, 0, path + ": was replaced while it was opened; try again"});
+      return Unexpected(StoreError{ESTALE, 0, path + ": was replaced while it was opened; try again"});
     file.direct = std::move(*direct);
   }
   file.size = static_cast<std::uint64_t>(status.st_size);

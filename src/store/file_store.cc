@@ -177,24 +177,24 @@ StoreError part_error(const std::string& path, std::uint64_t offset, const std::
 
 StoreResult<std::shared_ptr<Store>> open_file_store(const std::string& path, const FileStoreOptions& options) {
   if (options.writable && options.zero_tail != 0)
-    return std::unexpected(store::part_error(path, 0, "zeroes behind the file cannot be written"));
+    return Unexpected(store::part_error(path, 0, "zeroes behind the file cannot be written"));
   if (options.mapped && (options.writable || options.direct))
-    return std::unexpected(store::part_error(path, 0, "it can be mapped only for reading, and through the page cache"));
+    return Unexpected(store::part_error(path, 0, "it can be mapped only for reading, and through the page cache"));
   if (options.mapped && options.offset % base::page_size() != 0)
-    return std::unexpected(store::part_error(path, options.offset, "only what begins at a page can be mapped"));
+    return Unexpected(store::part_error(path, options.offset, "only what begins at a page can be mapped"));
   auto file = store::open_regular(path, {.writable = options.writable, .direct = options.direct});
-  if (!file) return std::unexpected(file.error());
+  if (!file) return Unexpected(file.error());
   if (options.offset > file->size)
-    return std::unexpected(store::part_error(
+    return Unexpected(store::part_error(
         path, options.offset,
         "the offset " + std::to_string(options.offset) + " lies behind its end at " + std::to_string(file->size)));
   const std::uint64_t left = file->size - options.offset;
   if (options.length != UINT64_MAX && options.length > left)
-    return std::unexpected(store::part_error(path, options.offset,
-                                             "truncated: " + std::to_string(options.length) + " bytes wanted at " +
-                                                 std::to_string(options.offset) + ", it has " + std::to_string(left)));
+    return Unexpected(store::part_error(path, options.offset,
+                                        "truncated: " + std::to_string(options.length) + " bytes wanted at " +
+                                            std::to_string(options.offset) + ", it has " + std::to_string(left)));
   if (options.zero_tail > UINT64_MAX - file->size)
-    return std::unexpected(store::part_error(path, 0, "a store of more than 2^64 bytes"));
+    return Unexpected(store::part_error(path, 0, "a store of more than 2^64 bytes"));
   FileStoreOptions exact = options;
   exact.length = std::min(options.length, left);
   return std::make_shared<store::FileStore>(path, std::move(*file), exact, store::make_queue(options));

@@ -36,7 +36,7 @@ StoreResult<StoreName> parse_size(std::string_view text) {
     shift = static_cast<unsigned>(index + 1) * 10;
   }
   if (!good || name.size == 0 || name.size > UINT64_MAX >> shift)
-    return std::unexpected(
+    return Unexpected(
         StoreError{EINVAL, 0, "zero:" + std::string(text) + ": not a size; give bytes, or a number with k, m, g or t"});
   name.size <<= shift;
   return name;
@@ -51,7 +51,7 @@ StoreResult<std::shared_ptr<Store>> open_core(const std::string& path, bool mapp
   auto whole = looks_packed(path) ? open_packed_store(path) : open_file_store(path, {.mapped = mapped});
   if (!whole) return whole;
   const auto core = ElfCore::open(std::move(*whole), path);
-  if (!core) return std::unexpected(core.error());
+  if (!core) return Unexpected(core.error());
   return store::make_core_store(*core);
 }
 
@@ -69,13 +69,13 @@ StoreResult<StoreName> parse_store_name(const std::string& name) {
 
 StoreResult<std::shared_ptr<Store>> open_store(const std::string& name, const StoreOptions& options) {
   const auto parsed = parse_store_name(name);
-  if (!parsed) return std::unexpected(parsed.error());
+  if (!parsed) return Unexpected(parsed.error());
   if (options.writable && parsed->kind != StoreKind::kFile)
-    return std::unexpected(StoreError{EROFS, 0, name + ": only a flat file can be written"});
+    return Unexpected(StoreError{EROFS, 0, name + ": only a flat file can be written"});
   const bool as_it_is =
       parsed->kind == StoreKind::kFile || (parsed->kind == StoreKind::kCore && !looks_packed(parsed->path));
   if (options.mapped && !as_it_is)
-    return std::unexpected(StoreError{EINVAL, 0, name + ": only files that are not packed can be mapped"});
+    return Unexpected(StoreError{EINVAL, 0, name + ": only files that are not packed can be mapped"});
   switch (parsed->kind) {
     case StoreKind::kZero: return make_zero_store(parsed->size);
     case StoreKind::kCore: return open_core(parsed->path, options.mapped);

@@ -27,17 +27,17 @@ OutputFile::~OutputFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-std::unexpected<StoreError> OutputFile::failed(const char* what, int code) const {
-  return std::unexpected(file_error(path_, what, code));
+Unexpected<StoreError> OutputFile::failed(const char* what, int code) const {
+  return Unexpected(file_error(path_, what, code));
 }
 
 StoreResult<OutputFile> OutputFile::create(const std::string& path, bool replace) {
   struct stat status {};
   if (!replace && ::lstat(path.c_str(), &status) == 0)
-    return std::unexpected(file_error(path, "is there already and is not replaced", EEXIST));
+    return Unexpected(file_error(path, "is there already and is not replaced", EEXIST));
   std::string temporary = path + ".XXXXXX";
   base::Fd fd(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (!fd.valid()) return std::unexpected(file_error(path, "cannot make a file beside it", errno));
+  if (!fd.valid()) return Unexpected(file_error(path, "cannot make a file beside it", errno));
   return OutputFile(path, std::move(temporary), std::move(fd), replace);
 }
 

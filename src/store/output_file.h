@@ -26,7 +26,7 @@ class OutputFile {
 
  private:
   OutputFile(std::string path, std::string temporary, base::Fd fd, bool replace) noexcept;
-  [[nodiscard]] std::unexpected<StoreError> failed(const char* what, int code) const;
+  [[nodiscard]] Unexpected<StoreError> failed(const char* what, int code) const;
   [[nodiscard]] int take_name() const;
 
   std::string path_;

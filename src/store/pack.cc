@@ -22,7 +22,7 @@ StoreError no_codec(const std::string& name) { return {ENOTSUP, 0, name + ": thi
 
 StoreResult<unsigned> mode_of(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return std::unexpected(file_error(path, "cannot look at it", errno));
+  if (::stat(path.c_str(), &status) != 0) return Unexpected(file_error(path, "cannot look at it", errno));
   return status.st_mode;
 }
 
@@ -36,10 +36,10 @@ class Packer {
         pieces_((from.size + options.frame_size - 1) / options.frame_size, options.threads) {}
 
   [[nodiscard]] StoreResult<PackReport> run() {
-    if (const auto done = pieces_.run([this] { work(); }); !done) return std::unexpected(done.error());
+    if (const auto done = pieces_.run([this] { work(); }); !done) return Unexpected(done.error());
     const auto table = encode_index(frames_);
-    if (table.empty()) return std::unexpected(StoreError{EFBIG, 0, name_ + ": too many frames; take larger ones"});
-    if (const auto written = to_.write(offset_, table); !written) return std::unexpected(written.error());
+    if (table.empty()) return Unexpected(StoreError{EFBIG, 0, name_ + ": too many frames; take larger ones"});
+    if (const auto written = to_.write(offset_, table); !written) return Unexpected(written.error());
     return PackReport{.bytes = from_.size, .packed_bytes = offset_ + table.size(), .frames = frames_.size()};
   }
 
@@ -149,18 +149,17 @@ class Unpacker {
 StoreResult<void> check_options(const PackOptions& options) {
   const std::size_t frame = options.frame_size;
   if (frame < kSmallestFrame || frame > kLargestFrame || frame % 4096 != 0)
-    return std::unexpected(StoreError{EINVAL, 0, "the frame size must be 64 KiB to 2 MiB, a multiple of 4096"});
-  if (options.level < 1 || options.level > 19)
-    return std::unexpected(StoreError{EINVAL, 0, "the level must be 1 to 19"});
+    return Unexpected(StoreError{EINVAL, 0, "the frame size must be 64 KiB to 2 MiB, a multiple of 4096"});
+  if (options.level < 1 || options.level > 19) return Unexpected(StoreError{EINVAL, 0, "the level must be 1 to 19"});
   return {};
 }
 
 StoreResult<void> write_unpacked(const std::string& from, const std::string& to, PackedFrames& frames,
                                  const PackOptions& options) {
   const auto mode = mode_of(from);
-  if (!mode) return std::unexpected(mode.error());
+  if (!mode) return Unexpected(mode.error());
   auto output = OutputFile::create(to, options.replace);
-  if (!output) return std::unexpected(output.error());
+  if (!output) return Unexpected(output.error());
   if (auto sized = output->set_size(frames.index().size); !sized) return sized;
   if (auto done = Unpacker(from, frames, &*output, options).run(); !done) return done;
   return output->commit(*mode);
@@ -170,31 +169,31 @@ StoreResult<void> write_unpacked(const std::string& from, const std::string& to,
 }  // namespace store
 
 StoreResult<PackReport> pack_file(const std::string& from, const std::string& to, const PackOptions& options) {
-  if (!store::codec_available()) return std::unexpected(store::no_codec(from));
-  if (const auto good = store::check_options(options); !good) return std::unexpected(good.error());
+  if (!store::codec_available()) return Unexpected(store::no_codec(from));
+  if (const auto good = store::check_options(options); !good) return Unexpected(good.error());
   const auto file = store::open_regular(from);
-  if (!file) return std::unexpected(file.error());
+  if (!file) return Unexpected(file.error());
   const auto mode = store::mode_of(from);
-  if (!mode) return std::unexpected(mode.error());
+  if (!mode) return Unexpected(mode.error());
   auto output = store::OutputFile::create(to, options.replace);
-  if (!output) return std::unexpected(output.error());
+  if (!output) return Unexpected(output.error());
   const auto report = store::Packer(from, *file, *output, options).run();
   if (!report) return report;
-  if (const auto done = output->commit(*mode); !done) return std::unexpected(done.error());
+  if (const auto done = output->commit(*mode); !done) return Unexpected(done.error());
   return report;
 }
 
 StoreResult<PackReport> unpack_file(const std::string& from, const std::string& to, const PackOptions& options) {
-  if (!store::codec_available()) return std::unexpected(store::no_codec(from));
+  if (!store::codec_available()) return Unexpected(store::no_codec(from));
   auto file = open_file_store(from);
-  if (!file) return std::unexpected(file.error());
+  if (!file) return Unexpected(file.error());
   auto index = store::read_index(**file, from);
-  if (!index) return std::unexpected(index.error());
+  if (!index) return Unexpected(index.error());
   const PackReport report{.bytes = index->size, .packed_bytes = (*file)->size(), .frames = index->frames.size()};
   store::PackedFrames frames(std::move(*file), std::move(*index));
   const auto done = to.empty() ? store::Unpacker(from, frames, nullptr, options).run()
                                : store::write_unpacked(from, to, frames, options);
-  if (!done) return std::unexpected(done.error());
+  if (!done) return Unexpected(done.error());
   return report;
 }
 

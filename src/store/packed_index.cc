@@ -44,12 +44,12 @@ struct Footer {
   [[nodiscard]] std::uint64_t table_bytes() const { return kHeaderBytes + frames * entry_bytes + kFooterBytes; }
 };
 
-std::unexpected<StoreError> broken(const std::string& name, std::uint64_t offset, const std::string& why) {
-  return std::unexpected(StoreError{EINVAL, offset, name + ": " + why});
+Unexpected<StoreError> broken(const std::string& name, std::uint64_t offset, const std::string& why) {
+  return Unexpected(StoreError{EINVAL, offset, name + ": " + why});
 }
 
-std::unexpected<StoreError> unreadable(const std::string& name, std::uint64_t offset, int code) {
-  return std::unexpected(StoreError{code, offset, name + ": cannot read it: " + std::strerror(code)});
+Unexpected<StoreError> unreadable(const std::string& name, std::uint64_t offset, int code) {
+  return Unexpected(StoreError{code, offset, name + ": cannot read it: " + std::strerror(code)});
 }
 
 StoreResult<Footer> read_footer(Store& file, const std::string& name) {
@@ -124,7 +124,7 @@ std::size_t PackedIndex::find(std::uint64_t at) const {
 
 StoreResult<PackedIndex> read_index(Store& file, const std::string& name) {
   const auto footer = read_footer(file, name);
-  if (!footer) return std::unexpected(footer.error());
+  if (!footer) return Unexpected(footer.error());
   const std::uint64_t table_at = file.size() - footer->table_bytes();
   // Before memory is taken for it: a damaged count shall not cost gigabytes.
   std::array<std::byte, kHeaderBytes> head{};
@@ -143,15 +143,14 @@ StoreResult<PackedIndex> read_index(Store& file, const std::string& name) {
                             .packed = get_u32(table.data() + entry),
                             .size = get_u32(table.data() + entry + 4),
                             .checksum = footer->checksums ? get_u32(table.data() + entry + 8) : 0};
-    if (const auto good = append_frame(index, frame, name, table_at + entry); !good)
-      return std::unexpected(good.error());
+    if (const auto good = append_frame(index, frame, name, table_at + entry); !good) return Unexpected(good.error());
     offset += frame.packed;
   }
   if (offset != table_at)
     return broken(name, table_at,
                   "its table is damaged, or bytes are missing: the frames take " + std::to_string(offset) +
                       " bytes, the file has " + std::to_string(table_at));
-  if (const auto good = check_sizes(file, index, name); !good) return std::unexpected(good.error());
+  if (const auto good = check_sizes(file, index, name); !good) return Unexpected(good.error());
   return index;
 }
 

@@ -106,15 +106,15 @@ class PackedStore final : public Store {
 
 StoreResult<std::shared_ptr<Store>> open_packed_store(const std::string& path) {
   auto file = open_file_store(path);
-  if (!file) return std::unexpected(file.error());
+  if (!file) return Unexpected(file.error());
   return open_packed_store(std::move(*file), path);
 }
 
 StoreResult<std::shared_ptr<Store>> open_packed_store(std::shared_ptr<Store> packed, const std::string& name) {
   if (!store::codec_available())
-    return std::unexpected(StoreError{ENOTSUP, 0, name + ": this library was built without zstd"});
+    return Unexpected(StoreError{ENOTSUP, 0, name + ": this library was built without zstd"});
   auto index = store::read_index(*packed, name);
-  if (!index) return std::unexpected(index.error());
+  if (!index) return Unexpected(index.error());
   return std::make_shared<store::PackedStore>(name, std::move(packed), std::move(*index));
 }
 

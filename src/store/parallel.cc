@@ -21,7 +21,7 @@ StoreResult<void> Pieces::run(const std::function<void()>& worker) {
     worker();
   }
   const base::MutexLock lock(mutex_);
-  if (error_) return std::unexpected(*error_);
+  if (error_) return Unexpected(*error_);
   return {};
 }
 

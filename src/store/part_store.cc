@@ -133,12 +133,10 @@ StoreResult<std::shared_ptr<Store>> make_part_store(std::shared_ptr<Store> whole
                                                     std::uint64_t length, std::uint64_t zero_tail) {
   const std::uint64_t size = whole->size();
   if (offset > size || length > size - offset)
-    return std::unexpected(StoreError{EINVAL, offset,
-                                      "truncated: " + std::to_string(length) + " bytes wanted at " +
-                                          std::to_string(offset) + " of " + whole->description() + ", which has " +
-                                          std::to_string(size)});
-  if (length > UINT64_MAX - zero_tail)
-    return std::unexpected(StoreError{EINVAL, offset, "a part of more than 2^64 bytes"});
+    return Unexpected(StoreError{EINVAL, offset,
+                                 "truncated: " + std::to_string(length) + " bytes wanted at " + std::to_string(offset) +
+                                     " of " + whole->description() + ", which has " + std::to_string(size)});
+  if (length > UINT64_MAX - zero_tail) return Unexpected(StoreError{EINVAL, offset, "a part of more than 2^64 bytes"});
   return std::make_shared<PartStore>(std::move(whole), offset, length, zero_tail);
 }
 

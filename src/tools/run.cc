@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kLibrary = "libuserfault-preload.so";
 
-std::expected<std::string, Refusal> find_library() {
+Expected<std::string, Refusal> find_library() {
   char self[PATH_MAX];
   const ssize_t length = ::readlink("/proc/self/exe", self, sizeof self);
   const std::string program(self, length > 0 ? static_cast<std::size_t>(length) : 0);
@@ -30,15 +30,14 @@ std::expected<std::string, Refusal> find_library() {
     const std::string path(found);
     ::free(found);
     if (path.find_first_of(" :") != std::string::npos)
-      return std::unexpected(Refusal{125, fmt::format("LD_PRELOAD cannot name {}: a space or a colon is in it. "
-                                                      "Install userfault elsewhere",
-                                                      path)});
+      return Unexpected(Refusal{125, fmt::format("LD_PRELOAD cannot name {}: a space or a colon is in it. "
+                                                 "Install userfault elsewhere",
+                                                 path)});
     if (::access(path.c_str(), R_OK) == 0) return path;
   }
-  return std::unexpected(
-      Refusal{125, fmt::format("{} is not beside this command (in {}{} or {}lib), or cannot be read. "
-                               "Install both from the same build",
-                               kLibrary, prefix, USERFAULT_LIBDIR, prefix)});
+  return Unexpected(Refusal{125, fmt::format("{} is not beside this command (in {}{} or {}lib), or cannot be read. "
+                                             "Install both from the same build",
+                                             kLibrary, prefix, USERFAULT_LIBDIR, prefix)});
 }
 
 // Before or behind what stands in the variable already.
@@ -85,7 +84,7 @@ class Run final : public Command {
     return refusal.status;
   }
 
-  std::expected<void, Refusal> prepare_environment(const std::string& library) const {
+  Expected<void, Refusal> prepare_environment(const std::string& library) const {
     prepend("LD_PRELOAD", library);
     // AddressSanitizer wants to be the first library and refuses to start otherwise. It works behind
     // another one all the same, since that one goes on to the next definition of each name.
@@ -101,8 +100,7 @@ class Run final : public Command {
     }
     // The program may change its directory.
     std::FILE* file = std::fopen(log_.c_str(), "a");
-    if (file == nullptr)
-      return std::unexpected(Refusal{125, fmt::format("cannot write to {}: {}", log_, last_error())});
+    if (file == nullptr) return Unexpected(Refusal{125, fmt::format("cannot write to {}: {}", log_, last_error())});
     std::fclose(file);
     char* absolute = ::realpath(log_.c_str(), nullptr);
     ::setenv("USERFAULT_LOG", absolute != nullptr ? absolute : log_.c_str(), 1);

@@ -23,12 +23,10 @@ constexpr const char* kInstead =
     "Link it with libuserfault and open userfaults through userfault.h, or run it where the kernel's userfaultfd "
     "is allowed (userfault doctor)";
 
-std::unexpected<Refusal> refuse(int status, std::string message) {
-  return std::unexpected(Refusal{status, std::move(message)});
-}
+Unexpected<Refusal> refuse(int status, std::string message) { return Unexpected(Refusal{status, std::move(message)}); }
 
 // The first bytes of a file.
-std::expected<std::string, Refusal> head_of(const std::string& path) {
+Expected<std::string, Refusal> head_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return refuse(126, fmt::format("cannot read {} to see how to run it: {}", path, last_error()));
   std::string head(base::kProgramHead, '\0');
@@ -37,7 +35,7 @@ std::expected<std::string, Refusal> head_of(const std::string& path) {
   return head;
 }
 
-std::expected<void, Refusal> check_binary(const std::string& path, const base::ProgramFile& program) {
+Expected<void, Refusal> check_binary(const std::string& path, const base::ProgramFile& program) {
   switch (program.kind) {
     case base::ProgramKind::kOtherMachine:
       return refuse(126, fmt::format("{} is a binary for another machine than this command's, and a library cannot "
@@ -76,13 +74,13 @@ std::string interpreter_of(const std::string& head) {
 }
 
 // The kernel follows scripts of scripts five deep (fs/exec.c).
-std::expected<void, Refusal> check_file(const std::string& path, int depth) {
+Expected<void, Refusal> check_file(const std::string& path, int depth) {
   if (gains_privileges(path))
     return refuse(126, fmt::format("{} runs set-user-ID, set-group-ID or with file capabilities: the loader then "
                                    "ignores LD_PRELOAD. Run it from an account that has its rights already",
                                    path));
   const auto head = head_of(path);
-  if (!head) return std::unexpected(head.error());
+  if (!head) return Unexpected(head.error());
   const base::ProgramFile program = base::look_at_program(*head);
   if (program.kind != base::ProgramKind::kNoElf) return check_binary(path, program);
   if (!head->starts_with("#!")) return check_file("/bin/sh", depth + 1);
@@ -103,7 +101,7 @@ bool is_program(const std::string& path, int* error) {
 
 }  // namespace
 
-std::expected<Target, Refusal> find_target(const std::string& name) {
+Expected<Target, Refusal> find_target(const std::string& name) {
   int error = ENOENT;
   std::vector<std::string> candidates;
   if (name.find('/') != std::string::npos) {
@@ -131,6 +129,6 @@ std::expected<Target, Refusal> find_target(const std::string& name) {
   return refuse(error == ENOENT ? 127 : 126, fmt::format("cannot run {}: {}", name, std::strerror(error)));
 }
 
-std::expected<void, Refusal> check_target(const Target& target) { return check_file(target.path, 0); }
+Expected<void, Refusal> check_target(const Target& target) { return check_file(target.path, 0); }
 
 }  // namespace userfault::tools

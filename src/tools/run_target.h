@@ -2,8 +2,9 @@
 // What `userfault run` is asked to start, and whether a preloaded library can reach it.
 #pragma once
 
-#include <expected>
 #include <string>
+
+#include "userfault/expected.h"
 
 namespace userfault::tools {
 
@@ -19,10 +20,10 @@ struct Target {
 };
 
 // Finds `name` as execvp(3) does. 127: not found; 126: found, and not to be executed.
-[[nodiscard]] std::expected<Target, Refusal> find_target(const std::string& name);
+[[nodiscard]] Expected<Target, Refusal> find_target(const std::string& name);
 
 // Follows scripts to their interpreters. Refused are static binaries, other machines, loaders that
 // are not glibc's, and programs that gain privileges, for which the loader ignores LD_PRELOAD.
-[[nodiscard]] std::expected<void, Refusal> check_target(const Target& target);
+[[nodiscard]] Expected<void, Refusal> check_target(const Target& target);
 
 }  // namespace userfault::tools

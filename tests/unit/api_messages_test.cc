@@ -99,7 +99,7 @@ TEST_P(ApiMessages, RemappedTellsFromToAndLength) {
   ASSERT_TRUE(region) << why(region);
   const PageRange from = region->release();
   const PageRange place = memory::map(2 * kPage, {.flags = MAP_PRIVATE | MAP_ANONYMOUS}).value();
-  Result<PageRange> moved = std::unexpected(Error{});
+  Result<PageRange> moved = Unexpected(Error{});
   std::jthread mover([&] { moved = memory::remap(from, from.length, {.to = place.start}); });
   const auto event = next<Remapped>(*descriptor);
   mover.join();

@@ -111,7 +111,7 @@ TEST_P(ApiPitfalls, EagainEndsWhenTheEventIsRead) {
   if (!descriptor) GTEST_SKIP() << lacks(feature::kEventRemove);
   PendingRemove pending(*descriptor);
   const auto source = page_of('g');
-  Result<Transfer> copied = std::unexpected(Error{});
+  Result<Transfer> copied = Unexpected(Error{});
   std::jthread copier([&] { copied = descriptor->copy_fully(pending.second_page(), source.data()); });
   pending.finish();
   copier.join();

@@ -331,7 +331,7 @@ TEST_P(InThread, RemappedMemoryIsStillServed) {
   ASSERT_TRUE(region) << why(region);
   const PageRange place = memory::map(2 * kPage, {.flags = MAP_PRIVATE | MAP_ANONYMOUS}).value();
   const PageRange from = region->release();
-  Result<PageRange> moved = std::unexpected(Error{});
+  Result<PageRange> moved = Unexpected(Error{});
   std::jthread mover([&] { moved = memory::remap(from, from.length, {.to = place.start}); });
   ASSERT_TRUE(next<Remapped>(*descriptor));
   mover.join();

@@ -59,10 +59,9 @@ class PackedImage : public testing::Test {
   static StoreResult<Bytes> read_all(Bytes packed) {
     const auto file = make_memory_store(packed);
     const auto store = open_packed_store(file, "image");
-    if (!store) return std::unexpected(store.error());
+    if (!store) return Unexpected(store.error());
     Bytes bytes((*store)->size());
-    if (const int code = read_store(**store, 0, bytes); code != 0)
-      return std::unexpected(StoreError{code, 0, "reading"});
+    if (const int code = read_store(**store, 0, bytes); code != 0) return Unexpected(StoreError{code, 0, "reading"});
     return bytes;
   }
 

@@ -15,7 +15,7 @@ namespace {
 
 Outcome<Image> core_image(Image image, std::shared_ptr<Store> store) {
   const auto core = ElfCore::open(std::move(store), image.source.path);
-  if (!core) return std::unexpected(core.error().text + " (give --offset 0 to restore it as a flat file)");
+  if (!core) return Unexpected(core.error().text + " (give --offset 0 to restore it as a flat file)");
   image.core = true;
   for (std::size_t i = 0; i < core->segments().size(); ++i) {
     const CoreSegment& segment = core->segments()[i];
@@ -31,13 +31,13 @@ Outcome<Image> core_image(Image image, std::shared_ptr<Store> store) {
 Outcome<Image> flat_image(Image image, std::shared_ptr<Store> store, const ImageOptions& options) {
   const std::uint64_t all = store->size();
   if (options.offset > all)
-    return std::unexpected(
+    return Unexpected(
         fmt::format("{}: the offset {} lies behind its end at {}", image.source.path, options.offset, all));
   const std::uint64_t size = options.length == UINT64_MAX ? all - options.offset : options.length;
-  if (size == 0) return std::unexpected(options.name + ": nothing to restore: the image has no bytes there");
+  if (size == 0) return Unexpected(options.name + ": nothing to restore: the image has no bytes there");
   if (size != all) {
     auto part = make_part_store(std::move(store), options.offset, size);
-    if (!part) return std::unexpected(part.error().text);
+    if (!part) return Unexpected(part.error().text);
     store = std::move(*part);
   }
   image.parts.push_back({.store = std::move(store), .file_offset = options.offset, .file_size = size});
@@ -67,7 +67,7 @@ Outcome<Mapped> place_part(const Pager& pager, const Part& part, const Placement
   }
   auto mapping = pager.map(part.store, map);
   if (mapping) return Mapped{std::move(*mapping), part.wanted_address != 0};
-  return std::unexpected(mapping.error().message());
+  return Unexpected(mapping.error().message());
 }
 
 }  // namespace
@@ -94,19 +94,19 @@ std::uint64_t Image::memory_needed() const {
 
 Outcome<Image> open_image(const ImageOptions& options) {
   const auto parsed = parse_store_name(options.name);
-  if (!parsed) return std::unexpected(parsed.error().text);
+  if (!parsed) return Unexpected(parsed.error().text);
   Image image{.name = options.name, .source = *parsed, .parts = {}};
   // A core may be packed, and a packed image a core.
   if (parsed->kind == StoreKind::kCore)
     image.source.kind = looks_packed(parsed->path) ? StoreKind::kPacked : StoreKind::kFile;
   if (options.mapped && image.source.kind != StoreKind::kFile)
-    return std::unexpected(options.name + ": only a file that is not packed can be mapped");
+    return Unexpected(options.name + ": only a file that is not packed can be mapped");
   auto store = open_source(image.source, options);
-  if (!store) return std::unexpected(store.error().text);
+  if (!store) return Unexpected(store.error().text);
   const bool maybe = parsed->detected || parsed->kind == StoreKind::kPacked;
   const bool core = parsed->kind == StoreKind::kCore || (maybe && ElfCore::looks_like_elf(**store));
   if (options.writable && ((core && !options.flat) || !(*store)->writable()))
-    return std::unexpected(options.name + ": only a flat file can be written to (a core with --offset 0)");
+    return Unexpected(options.name + ": only a flat file can be written to (a core with --offset 0)");
   return core && !options.flat ? core_image(std::move(image), std::move(*store))
                                : flat_image(std::move(image), std::move(*store), options);
 }
@@ -121,7 +121,7 @@ Outcome<Placed> place(const Pager& pager, const Image& image, const PlacementOpt
       now.map.huge = false;
       mapped = place_part(pager, part, now);
     }
-    if (!mapped) return std::unexpected(mapped.error());
+    if (!mapped) return Unexpected(mapped.error());
     if (mapped->relocated) ++placed.relocated;
     placed.parts.push_back({part, std::move(mapped->mapping)});
   }
@@ -138,7 +138,7 @@ Outcome<void> check_memory(const Image& image, std::uint64_t budget) {
   const std::uint64_t whole = image.memory_needed();
   const std::uint64_t needed = budget != 0 ? std::min(budget, whole) : whole;
   if (available == 0 || needed <= available) return {};
-  return std::unexpected(fmt::format(
+  return Unexpected(fmt::format(
       "{}: larger than memory: it needs {} MiB, {} MiB are available; say how much it may take with --budget, "
       "restore a part of it with --offset and --length, or touch only what you need (--access none)",
       image.name, needed >> 20, available >> 20));

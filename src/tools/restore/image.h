@@ -3,18 +3,18 @@
 #pragma once
 
 #include <cstdint>
-#include <expected>
 #include <string>
 #include <vector>
 
 #include "userfault/elf_core.h"
+#include "userfault/expected.h"
 #include "userfault/pager.h"
 
 namespace userfault::tools::restore {
 
 // A failure, as a sentence for a person.
 template <typename T>
-using Outcome = std::expected<T, std::string>;
+using Outcome = Expected<T, std::string>;
 
 struct ImageOptions {
   std::string name;   // of the store
