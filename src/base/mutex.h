@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // A mutex, its lock and its condition, with the words that clang's thread-safety analysis needs.
-// They are std::mutex and std::condition_variable and cost what those cost. Not for signal handlers.
+// They are std::mutex, std::shared_mutex and std::condition_variable and cost what those cost. Not for signal handlers.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <shared_mutex>
 
 #include "base/thread_annotations.h"
 
@@ -36,6 +37,46 @@ class USERFAULT_SCOPED_CAPABILITY MutexLock {
 
  private:
   Mutex& mutex_;
+};
+
+// A mutex that one thread holds to write, or several hold to read.
+class USERFAULT_CAPABILITY("shared_mutex") SharedMutex {
+ public:
+  SharedMutex() = default;
+  SharedMutex(const SharedMutex&) = delete;
+  SharedMutex& operator=(const SharedMutex&) = delete;
+
+  void lock() USERFAULT_ACQUIRE() { mutex_.lock(); }
+  void unlock() USERFAULT_RELEASE() { mutex_.unlock(); }
+  void lock_shared() USERFAULT_ACQUIRE_SHARED() { mutex_.lock_shared(); }
+  void unlock_shared() USERFAULT_RELEASE_SHARED() { mutex_.unlock_shared(); }
+
+ private:
+  std::shared_mutex mutex_;
+};
+
+// Holds the mutex to write, from its construction to the end of its block.
+class USERFAULT_SCOPED_CAPABILITY WriterLock {
+ public:
+  explicit WriterLock(SharedMutex& mutex) USERFAULT_ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
+  WriterLock(const WriterLock&) = delete;
+  WriterLock& operator=(const WriterLock&) = delete;
+  ~WriterLock() USERFAULT_RELEASE() { mutex_.unlock(); }
+
+ private:
+  SharedMutex& mutex_;
+};
+
+// Holds the mutex to read, from its construction to the end of its block.
+class USERFAULT_SCOPED_CAPABILITY ReaderLock {
+ public:
+  explicit ReaderLock(SharedMutex& mutex) USERFAULT_ACQUIRE_SHARED(mutex) : mutex_(mutex) { mutex_.lock_shared(); }
+  ReaderLock(const ReaderLock&) = delete;
+  ReaderLock& operator=(const ReaderLock&) = delete;
+  ~ReaderLock() USERFAULT_RELEASE() { mutex_.unlock_shared(); }
+
+ private:
+  SharedMutex& mutex_;
 };
 
 // A condition variable. The predicate is a loop around wait() in the caller, where the analysis can

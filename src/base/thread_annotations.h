@@ -30,6 +30,14 @@
 #define USERFAULT_TRY_ACQUIRE(...) USERFAULT_THREAD_ANNOTATION(try_acquire_capability(__VA_ARGS__))
 #define USERFAULT_RELEASE(...) USERFAULT_THREAD_ANNOTATION(release_capability(__VA_ARGS__))
 
+// The same of a lock that several threads may hold at once, to read.
+#define USERFAULT_REQUIRES_SHARED(...) USERFAULT_THREAD_ANNOTATION(requires_shared_capability(__VA_ARGS__))
+#define USERFAULT_ACQUIRE_SHARED(...) USERFAULT_THREAD_ANNOTATION(acquire_shared_capability(__VA_ARGS__))
+#define USERFAULT_RELEASE_SHARED(...) USERFAULT_THREAD_ANNOTATION(release_shared_capability(__VA_ARGS__))
+
+// A function that checks, when it runs, that the lock is held, where the analysis cannot follow it.
+#define USERFAULT_ASSERT_CAPABILITY(...) USERFAULT_THREAD_ANNOTATION(assert_capability(__VA_ARGS__))
+
 // The order between two mutexes of one class; where classes meet it stands on top of the header.
 #define USERFAULT_ACQUIRED_BEFORE(...) USERFAULT_THREAD_ANNOTATION(acquired_before(__VA_ARGS__))
 #define USERFAULT_ACQUIRED_AFTER(...) USERFAULT_THREAD_ANNOTATION(acquired_after(__VA_ARGS__))
