@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // sigaction(2) and signal(3) on the signals that the engine has taken: the program changes and reads
-// what the engine chains to (signal/chain.h), and cannot tell.
+// what the engine chains to (sigsafe/chain.h), and cannot tell.
 #include <signal.h>
 
 #include <atomic>
@@ -43,8 +43,8 @@ struct sigaction from_kernel(const KernelSigaction& kernel) noexcept {
 }
 
 int change_taken(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
-  const KernelSigaction before =
-      action != nullptr ? engine::user::set_program_action(signal, to_kernel(*action)) : engine::user::get_program_action(signal);
+  const KernelSigaction before = action != nullptr ? engine::user::set_program_action(signal, to_kernel(*action))
+                                                   : engine::user::get_program_action(signal);
   if (old != nullptr) *old = from_kernel(before);
   return 0;
 }
@@ -56,10 +56,6 @@ bool userfault::preload::some_handler_interrupts() noexcept { return interrupts.
 USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
   note(action);
   if (engine::user::is_installed(signal)) return change_taken(signal, action, old);
-  if (next.sigaction == nullptr) {
-    errno = EAGAIN;
-    return -1;
-  }
   // A handler's mask must not block our signals either.
   struct sigaction real {};
   if (action != nullptr) {
@@ -67,7 +63,7 @@ USERFAULT_PRELOADED int sigaction(int signal, const struct sigaction* action, st
     const RealMask mask(&action->sa_mask);
     real.sa_mask = *mask.get();
   }
-  const int result = next.sigaction(signal, action != nullptr ? &real : nullptr, old);
+  const int result = next<Name::sigaction>(signal, action != nullptr ? &real : nullptr, old);
   if (result == 0 && old != nullptr) show_mask(&old->sa_mask);
   return result;
 }
@@ -76,7 +72,7 @@ extern "C" USERFAULT_ALIAS(sigaction) int __sigaction(int signal, const struct s
 
 // BSD's meaning, which is what glibc gives: the handler stays, system calls go on.
 USERFAULT_PRELOADED sighandler_t signal(int signal, sighandler_t handler) noexcept {
-  if (!engine::user::is_installed(signal)) return next.signal(signal, handler);
+  if (!engine::user::is_installed(signal)) return next<Name::signal>(signal, handler);
   struct sigaction action {};
   struct sigaction old {};
   action.sa_handler = handler;

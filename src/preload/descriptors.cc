@@ -43,8 +43,8 @@ int shake_hands(int fd, userfault_api* request) noexcept {
   const iovec here{&wanted, sizeof wanted};
   const iovec there{request, sizeof wanted};
   const bool known = engine::user::raw_syscall(SYS_process_vm_readv, engine::user::sys::getpid(), argument_of(&here), 1,
-                                          argument_of(&there), 1, 0) == sizeof wanted;
-  const int result = call(next.ioctl, SYS_ioctl, fd, USERFAULT_IOC_API, request);
+                                               argument_of(&there), 1, 0) == sizeof wanted;
+  const int result = next<Name::ioctl>(fd, USERFAULT_IOC_API, request);
   if (result == 0 || errno != EPERM || !known || !replace_refused(fd)) return result;
   *request = wanted;
   return finish(user_engine().operate(fd, USERFAULT_IOC_API, request));
@@ -60,8 +60,8 @@ struct Entry {
 };
 
 void close_ours_between(unsigned first, unsigned last) noexcept {
-  const long directory =
-      engine::user::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  const long directory = engine::user::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"),
+                                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
   if (directory < 0) return;
   alignas(8) char buffer[4096];
   for (;;) {
@@ -93,34 +93,33 @@ int replace(int old_fd, int new_fd, Replace replace_number) noexcept {
 
 USERFAULT_PRELOADED int close(int fd) {
   if (is_ours(fd)) return finish(user_engine().close(fd));
-  return call(next.close, SYS_close, fd);
+  return next<Name::close>(fd);
 }
 extern "C" USERFAULT_ALIAS(close) int __close(int fd);
 
 USERFAULT_PRELOADED int close_range(unsigned first, unsigned last, int flags) noexcept {
   if (active() && (flags & CLOSE_RANGE_CLOEXEC) == 0) close_ours_between(first, last);
-  return call(next.close_range, SYS_close_range, first, last, flags);
+  return next<Name::close_range>(first, last, flags);
 }
 
 USERFAULT_PRELOADED void closefrom(int first) noexcept {
   if (active()) close_ours_between(static_cast<unsigned>(first), ~0U);
-  if (next.closefrom != nullptr) return next.closefrom(first);
-  engine::user::raw_syscall(SYS_close_range, first, ~0U, 0);
+  next<Name::closefrom>(first);
 }
 
 USERFAULT_PRELOADED int dup2(int old_fd, int new_fd) noexcept {
-  return replace(old_fd, new_fd, [=] { return call(next.dup2, SYS_dup2, old_fd, new_fd); });
+  return replace(old_fd, new_fd, [=] { return next<Name::dup2>(old_fd, new_fd); });
 }
 extern "C" USERFAULT_ALIAS(dup2) int __dup2(int old_fd, int new_fd) noexcept;
 
 USERFAULT_PRELOADED int dup3(int old_fd, int new_fd, int flags) noexcept {
-  return replace(old_fd, new_fd, [=] { return call(next.dup3, SYS_dup3, old_fd, new_fd, flags); });
+  return replace(old_fd, new_fd, [=] { return next<Name::dup3>(old_fd, new_fd, flags); });
 }
 
 // A userfaultfd has a position that never moves (noop_llseek); a pipe has none.
 USERFAULT_PRELOADED off_t lseek(int fd, off_t offset, int whence) noexcept {
   const int before = errno;
-  const off_t result = call(next.lseek, SYS_lseek, fd, offset, whence);
+  const off_t result = next<Name::lseek>(fd, offset, whence);
   if (result != -1 || errno != ESPIPE || !is_ours(fd)) return result;
   errno = before;
   return 0;
@@ -146,5 +145,5 @@ USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
     return finish(user_engine().operate(fd, request, argument));
   if (request == USERFAULT_IOC_API) return shake_hands(fd, static_cast<userfault_api*>(argument));
   return repaired(_IOC_DIR(request) == _IOC_WRITE ? Access::kRead : Access::kWrite, argument, size_of(request),
-                  [=] { return call(next.ioctl, SYS_ioctl, fd, request, argument); });
+                  [=] { return next<Name::ioctl>(fd, request, argument); });
 }

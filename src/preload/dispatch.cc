@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "engine/user/layout/brk.h"
 #include "engine/user/fork/fork.h"
+#include "engine/user/layout/brk.h"
 #include "engine/user/signal/chain.h"
 #include "preload/dispatch.h"
 #include "preload/doors.h"
@@ -51,12 +51,13 @@ long change_action(int signal, const engine::user::KernelSigaction* action, engi
 }
 
 // The kernel reads and writes 8 bytes where libc's sigset_t has 128.
-long change_mask(int how, const engine::user::SignalMask* mask, engine::user::SignalMask* old, long mask_bytes) noexcept {
+long change_mask(int how, const engine::user::SignalMask* mask, engine::user::SignalMask* old,
+                 long mask_bytes) noexcept {
   if (mask_bytes != 8) return -EINVAL;
   const engine::user::SignalMask real = mask != nullptr ? real_mask_of(*mask) : 0;
   engine::user::SignalMask read = 0;
-  const long result =
-      engine::user::raw_syscall(SYS_rt_sigprocmask, how, mask != nullptr ? argument_of(&real) : 0, argument_of(&read), 8);
+  const long result = engine::user::raw_syscall(SYS_rt_sigprocmask, how, mask != nullptr ? argument_of(&real) : 0,
+                                                argument_of(&read), 8);
   if (result == 0 && old != nullptr) *old = shown_mask_of(read);
   return result;
 }
@@ -88,7 +89,8 @@ long wait_under_mask(long number, long a, long b, long c, long d, long e, long f
     return finish(make(mask != nullptr ? argument_of(&real) : 0));
   };
   if (number == SYS_rt_sigsuspend)
-    return with_mask(pointer<engine::user::SignalMask>(a), [&](long mask) { return engine::user::raw_syscall(number, mask, b); });
+    return with_mask(pointer<engine::user::SignalMask>(a),
+                     [&](long mask) { return engine::user::raw_syscall(number, mask, b); });
   if (number != SYS_pselect6)
     return with_mask(pointer<engine::user::SignalMask>(e),
                      [&](long mask) { return engine::user::raw_syscall(number, a, b, c, d, mask, f); });
@@ -245,14 +247,15 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
     case SYS_epoll_pwait:
     case kEpollWait2: return wait_under_mask(number, a, b, c, d, e, f);
     case SYS_rt_sigaction:
-      return finish(change_action(fd, pointer<engine::user::KernelSigaction>(b), pointer<engine::user::KernelSigaction>(c), d));
+      return finish(
+          change_action(fd, pointer<engine::user::KernelSigaction>(b), pointer<engine::user::KernelSigaction>(c), d));
     case SYS_rt_sigprocmask:
       return finish(change_mask(fd, pointer<engine::user::SignalMask>(b), pointer<engine::user::SignalMask>(c), d));
     default: {
       long result = 0;
       if (old_call(number, a, b, c, &result)) return result;
-      return retried([=](auto... arguments) { return finish(engine::user::raw_syscall(number, arguments...)); }, a, b, c, d,
-                     e, f);
+      return retried([=](auto... arguments) { return finish(engine::user::raw_syscall(number, arguments...)); }, a, b,
+                     c, d, e, f);
     }
   }
 }

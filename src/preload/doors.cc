@@ -85,7 +85,7 @@ Link link_of(int fd) noexcept {
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   Link link{};
   const long length = engine::user::raw_syscall(SYS_readlinkat, AT_FDCWD, engine::user::as_long(path),
-                                           engine::user::as_long(link.data()), link.size() - 1);
+                                                engine::user::as_long(link.data()), link.size() - 1);
   link[length > 0 ? static_cast<std::size_t>(length) : 0] = '\0';
   return link;
 }
@@ -99,8 +99,8 @@ bool lies_in_dev(int directory, const char* path, const char* name) noexcept {
     std::memcpy(folder, path, length);
     folder[length] = '\0';
   }
-  const long fd =
-      engine::user::raw_syscall(SYS_openat, directory, engine::user::as_long(folder), O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+  const long fd = engine::user::raw_syscall(SYS_openat, directory, engine::user::as_long(folder),
+                                            O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   if (fd < 0) return false;
   const Link link = link_of(static_cast<int>(fd));
   engine::user::sys::close(static_cast<int>(fd));

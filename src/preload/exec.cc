@@ -135,8 +135,7 @@ int with_arguments(const char* path, char* const* arguments, char* const* enviro
 
 USERFAULT_PRELOADED int execve(const char* path, char* const* arguments, char* const* environment) noexcept {
   if (is_logged(path)) note_program(path, environment);
-  return with_arguments(path, arguments, environment,
-                        [=] { return call(next.execve, SYS_execve, path, arguments, environment); });
+  return with_arguments(path, arguments, environment, [=] { return next<Name::execve>(path, arguments, environment); });
 }
 
 // libc's own end in its own execve, which we do not see.
@@ -145,31 +144,30 @@ USERFAULT_PRELOADED int execv(const char* path, char* const* arguments) noexcept
 }
 
 USERFAULT_PRELOADED int execvpe(const char* name, char* const* arguments, char* const* environment) noexcept {
-  if (next.execvpe == nullptr) resolve_next();
   if (is_logged(name)) note_name(name, environment);
-  return with_arguments(name, arguments, environment, [=] { return next.execvpe(name, arguments, environment); });
+  return with_arguments(name, arguments, environment,
+                        [=] { return next<Name::execvpe>(name, arguments, environment); });
 }
 
 USERFAULT_PRELOADED int execvp(const char* name, char* const* arguments) noexcept {
-  if (next.execvpe == nullptr) resolve_next();
   if (is_logged(name)) note_name(name, environ);
-  return with_arguments(name, arguments, environ, [=] { return next.execvpe(name, arguments, environ); });
+  return with_arguments(name, arguments, environ, [=] { return next<Name::execvpe>(name, arguments, environ); });
 }
 
 USERFAULT_PRELOADED int posix_spawn(pid_t* child, const char* path, const posix_spawn_file_actions_t* actions,
                                     const posix_spawnattr_t* attributes, char* const* arguments,
                                     char* const* environment) {
-  if (next.posix_spawn == nullptr) resolve_next();
   if (is_logged(path)) note_program(path, environment);
-  return with_arguments(path, arguments, environment,
-                        [=] { return next.posix_spawn(child, path, actions, attributes, arguments, environment); });
+  return with_arguments(path, arguments, environment, [=] {
+    return next<Name::posix_spawn>(child, path, actions, attributes, arguments, environment);
+  });
 }
 
 USERFAULT_PRELOADED int posix_spawnp(pid_t* child, const char* name, const posix_spawn_file_actions_t* actions,
                                      const posix_spawnattr_t* attributes, char* const* arguments,
                                      char* const* environment) {
-  if (next.posix_spawnp == nullptr) resolve_next();
   if (is_logged(name)) note_name(name, environment);
-  return with_arguments(name, arguments, environment,
-                        [=] { return next.posix_spawnp(child, name, actions, attributes, arguments, environment); });
+  return with_arguments(name, arguments, environment, [=] {
+    return next<Name::posix_spawnp>(child, name, actions, attributes, arguments, environment);
+  });
 }

@@ -74,7 +74,8 @@ int open_fdinfo(const char* path, int flags) noexcept {
   static_cast<void>(engine::user::count_waiting(descriptor_in(path), &waiting));
   const int more = describe(waiting, text + bytes, sizeof text - static_cast<std::size_t>(bytes));
   const unsigned closes = (flags & O_CLOEXEC) != 0 ? MFD_CLOEXEC : 0;
-  const auto file = static_cast<int>(engine::user::raw_syscall(SYS_memfd_create, argument_of("userfault-fdinfo"), closes));
+  const auto file =
+      static_cast<int>(engine::user::raw_syscall(SYS_memfd_create, argument_of("userfault-fdinfo"), closes));
   if (file < 0) return file;
   engine::user::raw_syscall(SYS_pwrite64, file, argument_of(&text[0]), bytes + more, 0);
   return file;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preload/inside_libc.h"
 
-#include <dlfcn.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -14,7 +13,7 @@
 #include "engine/user/layout/brk.h"
 #include "engine/user/rt/syscall.h"
 #include "preload/inside_libc_target.h"
-#include "preload/preload.h"
+#include "preload/next.h"
 #include "preload/settings.h"
 
 namespace userfault::preload {
@@ -85,17 +84,12 @@ const char* divert(const Function& function) noexcept {
 
 }  // namespace
 
-// Their addresses in libc itself: the next definitions may be a sanitizer's.
-void find_inside_libc() noexcept {
-  void* const libc = ::dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
-  if (libc == nullptr) return;
-  for (Function& function : functions) function.theirs = static_cast<unsigned char*>(::dlsym(libc, function.name));
-  heap_end = static_cast<void**>(::dlsym(libc, "__curbrk"));
-}
-
 void watch_inside_libc() noexcept {
   static constinit std::atomic<bool> begun = false;
   if (!settings().trap || begun.exchange(true)) return;
+  // Their addresses in libc itself: the next definitions may be a sanitizer's.
+  for (Function& function : functions) function.theirs = static_cast<unsigned char*>(find_in_libc(function.name));
+  heap_end = static_cast<void**>(find_in_libc("__curbrk"));
   for (const Function& function : functions)
     if (const char* why = divert(function); why != nullptr)
       log_line("what libc itself does with %s is not seen: %s", function.name, why);

@@ -12,8 +12,6 @@
 
 namespace userfault::preload {
 
-// From the constructor: where the functions are.
-void find_inside_libc() noexcept;
 // Once, after the first descriptor of ours was opened.
 void watch_inside_libc() noexcept;
 

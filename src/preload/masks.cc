@@ -66,35 +66,27 @@ using namespace userfault::preload;
 
 namespace {
 
-template <typename Function>
-int change_mask(Function function, int how, const sigset_t* mask, sigset_t* old) noexcept {
+template <Name name>
+int change_mask(int how, const sigset_t* mask, sigset_t* old) noexcept {
   const RealMask real(mask);
   bring(Access::kWrite, old, sizeof *old);
-  const int result = function(how, real.get(), old);
+  const int result = next<name>(how, real.get(), old);
   if (result == 0) show_mask(old);
   return result;
-}
-
-// libc's sigset_t is longer than the kernel's, but its first word is the kernel's whole mask.
-int change_mask_early(int how, const sigset_t* mask, sigset_t* old) noexcept {
-  return static_cast<int>(
-      userfault::engine::user::raw_syscall(SYS_rt_sigprocmask, how, argument_of(mask), argument_of(old), 8));
 }
 
 }  // namespace
 
 USERFAULT_PRELOADED int sigprocmask(int how, const sigset_t* mask, sigset_t* old) noexcept {
-  if (next.sigprocmask == nullptr) return finish(change_mask(change_mask_early, how, mask, old));
-  return change_mask(next.sigprocmask, how, mask, old);
+  return change_mask<Name::sigprocmask>(how, mask, old);
 }
 
 // Returns the error instead of setting errno.
 USERFAULT_PRELOADED int pthread_sigmask(int how, const sigset_t* mask, sigset_t* old) noexcept {
-  if (next.pthread_sigmask == nullptr) return -change_mask(change_mask_early, how, mask, old);
-  return change_mask(next.pthread_sigmask, how, mask, old);
+  return change_mask<Name::pthread_sigmask>(how, mask, old);
 }
 
 USERFAULT_PRELOADED int sigsuspend(const sigset_t* mask) {
   const RealMask real(mask);
-  return next.sigsuspend(real.get());
+  return next<Name::sigsuspend>(real.get());
 }

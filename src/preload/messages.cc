@@ -20,8 +20,7 @@ ssize_t wait_and_read(int fd, void* buffer, size_t bytes) {
     const ssize_t got = engine::user::read_now(fd, buffer, bytes);
     if (got != -EAGAIN || !engine::user::is_blocking(fd)) return got;
     pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
-    if (call(next.poll, SYS_poll, &entry, nfds_t{1}, -1) < 0 && (errno != EINTR || some_handler_interrupts()))
-      return -errno;
+    if (next<Name::poll>(&entry, nfds_t{1}, -1) < 0 && (errno != EINTR || some_handler_interrupts())) return -errno;
   }
 }
 

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The next definition of each name that we export: libc's, or another preloaded library's.
 //
-// All are looked up by the constructor, because dlsym(3) may allocate and an allocator may be the
-// one that calls mmap(2) here: a lookup at the first call would then wait for itself. Until then,
-// and where no other library has the name, `call` makes the system call itself.
+// next<Name::read>(...) finds it on its first use, wherever that is. Constructors of a program's own
+// libraries run before ours, and so may an allocator's first mmap(2) or a signal handler, so nothing
+// here waits for a constructor. dlsym(3) would not do: it takes the loader's lock and may allocate,
+// and the caller may hold that lock or be the allocator. The lookup (next.cc) reads the symbol tables
+// that the loader left in memory and takes neither.
+//
+// Where no other library has the name, the system call with the same arguments is made, and where
+// there is none it is ENOSYS.
 #pragma once
 
 #include <dirent.h>
@@ -30,6 +35,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <bit>
 #include <cstddef>
 
@@ -49,44 +55,84 @@ int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t size);
 int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask, size_t size);
 }
 
-// Every name that is forwarded. A line here, a line in exports.map and a function.
+// Every name that is forwarded, with the system call that takes the same arguments. A line here, a
+// line in exports.map and a function.
 // clang-format off
-#define USERFAULT_FORWARDED(NAME)                                                                       \
-  NAME(open) NAME(open64) NAME(openat) NAME(openat64) NAME(fopen) NAME(fopen64)                         \
-  NAME(freopen) NAME(freopen64) NAME(lseek)                                                             \
-  NAME(__open_2) NAME(__open64_2) NAME(__openat_2) NAME(__openat64_2)                                   \
-  NAME(ioctl) NAME(close) NAME(close_range) NAME(closefrom) NAME(dup2) NAME(dup3)                       \
-  NAME(read) NAME(__read_chk) NAME(readv) NAME(pread) NAME(__pread_chk) NAME(preadv) NAME(preadv2)      \
-  NAME(poll) NAME(__poll_chk) NAME(ppoll) NAME(__ppoll_chk)                                             \
-  NAME(select) NAME(pselect) NAME(epoll_pwait) NAME(epoll_pwait2)                                       \
-  NAME(mmap) NAME(munmap) NAME(mremap) NAME(madvise) NAME(posix_madvise) NAME(mprotect)                 \
-  NAME(write) NAME(pwrite) NAME(writev) NAME(pwritev) NAME(pwritev2)                                    \
-  NAME(send) NAME(recv) NAME(sendto) NAME(recvfrom) NAME(sendmsg) NAME(recvmsg)                         \
-  NAME(stat) NAME(lstat) NAME(fstatat) NAME(fstat) NAME(readlink) NAME(readlinkat) NAME(getdents64)     \
-  NAME(fork) NAME(_Fork) NAME(clone) NAME(execve) NAME(execvpe) NAME(posix_spawn) NAME(posix_spawnp)     \
-  NAME(sigaction) NAME(signal) NAME(sigprocmask) NAME(pthread_sigmask) NAME(sigsuspend)                 \
-  NAME(access) NAME(faccessat) NAME(chdir) NAME(mkdir) NAME(rmdir) NAME(unlink) NAME(rename) NAME(statx)\
-  NAME(statfs) NAME(fstatfs) NAME(uname) NAME(getrandom) NAME(pipe) NAME(pipe2) NAME(socketpair)        \
-  NAME(nanosleep) NAME(connect) NAME(bind) NAME(setsockopt) NAME(getsockopt) NAME(getsockname)          \
-  NAME(getpeername) NAME(accept) NAME(accept4) NAME(epoll_wait) NAME(epoll_ctl) NAME(wait) NAME(waitpid)\
-  NAME(wait4) NAME(waitid) NAME(sendmmsg) NAME(recvmmsg) NAME(clock_nanosleep) NAME(getrusage)          \
-  NAME(getrlimit) NAME(setrlimit) NAME(sigaltstack) NAME(mincore) NAME(fwrite) NAME(fwrite_unlocked)    \
-  NAME(fread) NAME(fread_unlocked) NAME(__fread_chk)                                                    \
-  NAME(sigpending) NAME(sigtimedwait) NAME(swapcontext) NAME(setcontext)                                \
-  NAME(pthread_attr_setsigmask_np) NAME(pthread_attr_getsigmask_np)
+#define USERFAULT_FORWARDED(NAME)                                                                     \
+  NAME(open, SYS_open) NAME(open64, SYS_open) NAME(openat, SYS_openat) NAME(openat64, SYS_openat)     \
+  NAME(fopen, kNoNumber) NAME(fopen64, kNoNumber) NAME(freopen, kNoNumber) NAME(freopen64, kNoNumber) \
+  NAME(__open_2, SYS_open) NAME(__open64_2, SYS_open)                                                 \
+  NAME(__openat_2, SYS_openat) NAME(__openat64_2, SYS_openat)                                         \
+  NAME(ioctl, SYS_ioctl) NAME(lseek, SYS_lseek) NAME(close, SYS_close)                                \
+  NAME(close_range, SYS_close_range) NAME(closefrom, kNoNumber)                                       \
+  NAME(dup2, SYS_dup2) NAME(dup3, SYS_dup3)                                                           \
+  NAME(read, SYS_read) NAME(__read_chk, SYS_read) NAME(readv, SYS_readv)                              \
+  NAME(pread, SYS_pread64) NAME(__pread_chk, SYS_pread64) NAME(preadv, SYS_preadv)                    \
+  NAME(preadv2, kNoNumber)                                                                            \
+  NAME(write, SYS_write) NAME(pwrite, SYS_pwrite64) NAME(writev, SYS_writev)                          \
+  NAME(pwritev, SYS_pwritev) NAME(pwritev2, kNoNumber)                                                \
+  NAME(poll, SYS_poll) NAME(__poll_chk, SYS_poll) NAME(ppoll, kNoNumber) NAME(__ppoll_chk, kNoNumber) \
+  NAME(select, SYS_select) NAME(pselect, kNoNumber)                                                   \
+  NAME(epoll_wait, SYS_epoll_wait) NAME(epoll_pwait, kNoNumber) NAME(epoll_pwait2, kNoNumber)         \
+  NAME(epoll_ctl, SYS_epoll_ctl)                                                                      \
+  NAME(mmap, SYS_mmap) NAME(munmap, SYS_munmap) NAME(mremap, SYS_mremap)                              \
+  NAME(madvise, SYS_madvise) NAME(posix_madvise, kNoNumber) NAME(mprotect, SYS_mprotect)              \
+  NAME(mincore, SYS_mincore)                                                                          \
+  NAME(send, SYS_sendto) NAME(sendto, SYS_sendto) NAME(sendmsg, SYS_sendmsg)                          \
+  NAME(sendmmsg, SYS_sendmmsg)                                                                        \
+  NAME(recv, SYS_recvfrom) NAME(recvfrom, SYS_recvfrom) NAME(recvmsg, SYS_recvmsg)                    \
+  NAME(recvmmsg, SYS_recvmmsg)                                                                        \
+  NAME(connect, SYS_connect) NAME(bind, SYS_bind) NAME(accept, SYS_accept) NAME(accept4, SYS_accept4) \
+  NAME(setsockopt, SYS_setsockopt) NAME(getsockopt, SYS_getsockopt)                                   \
+  NAME(getsockname, SYS_getsockname) NAME(getpeername, SYS_getpeername)                               \
+  NAME(socketpair, SYS_socketpair)                                                                    \
+  NAME(stat, SYS_stat) NAME(lstat, SYS_lstat) NAME(fstat, SYS_fstat) NAME(fstatat, SYS_newfstatat)    \
+  NAME(statx, SYS_statx) NAME(statfs, SYS_statfs) NAME(fstatfs, SYS_fstatfs)                          \
+  NAME(readlink, SYS_readlink) NAME(readlinkat, SYS_readlinkat) NAME(getdents64, SYS_getdents64)      \
+  NAME(access, SYS_access) NAME(faccessat, kNoNumber) NAME(chdir, SYS_chdir) NAME(mkdir, SYS_mkdir)   \
+  NAME(rmdir, SYS_rmdir) NAME(unlink, SYS_unlink) NAME(rename, SYS_rename)                            \
+  NAME(uname, SYS_uname) NAME(getrandom, SYS_getrandom) NAME(pipe, SYS_pipe) NAME(pipe2, SYS_pipe2)   \
+  NAME(nanosleep, SYS_nanosleep) NAME(clock_nanosleep, kNoNumber)                                     \
+  NAME(getrusage, SYS_getrusage) NAME(getrlimit, SYS_getrlimit) NAME(setrlimit, SYS_setrlimit)        \
+  NAME(fread, kNoNumber) NAME(fread_unlocked, kNoNumber) NAME(__fread_chk, kNoNumber)                 \
+  NAME(fwrite, kNoNumber) NAME(fwrite_unlocked, kNoNumber)                                            \
+  NAME(fork, SYS_fork) NAME(_Fork, SYS_fork) NAME(clone, kNoNumber)                                   \
+  NAME(execve, SYS_execve) NAME(execvpe, kNoNumber)                                                   \
+  NAME(posix_spawn, kNoNumber) NAME(posix_spawnp, kNoNumber)                                          \
+  NAME(wait, kNoNumber) NAME(waitpid, kNoNumber) NAME(wait4, SYS_wait4) NAME(waitid, kNoNumber)       \
+  NAME(sigaction, kNoNumber) NAME(signal, kNoNumber) NAME(sigprocmask, kNoNumber)                     \
+  NAME(pthread_sigmask, kNoNumber) NAME(sigsuspend, kNoNumber) NAME(sigpending, kNoNumber)            \
+  NAME(sigtimedwait, kNoNumber) NAME(sigaltstack, SYS_sigaltstack)                                    \
+  NAME(swapcontext, kNoNumber) NAME(setcontext, kNoNumber)                                            \
+  NAME(pthread_attr_setsigmask_np, kNoNumber) NAME(pthread_attr_getsigmask_np, kNoNumber)
 // clang-format on
 
 namespace userfault::preload {
 
-struct Next {
-#define USERFAULT_POINTER(name) decltype(&::name) name = nullptr;
-  USERFAULT_FORWARDED(USERFAULT_POINTER)
-#undef USERFAULT_POINTER
+enum class Name : std::uint8_t {
+#define USERFAULT_NAME(name, number) name,
+  USERFAULT_FORWARDED(USERFAULT_NAME)
+#undef USERFAULT_NAME
 };
 
-extern constinit Next next;
-// Once, from the constructor.
-void resolve_next() noexcept;
+inline constexpr long kNoNumber = -1;
+
+template <Name name>
+struct Forwarded;
+#define USERFAULT_DESCRIBE(name, number)      \
+  template <>                                 \
+  struct Forwarded<Name::name> {              \
+    using Function = decltype(&::name);       \
+    static constexpr long kNumber = (number); \
+  };
+USERFAULT_FORWARDED(USERFAULT_DESCRIBE)
+#undef USERFAULT_DESCRIBE
+
+// The address of the next definition, looked up at the first question; null where there is none. Any
+// thread, also inside a signal handler.
+[[nodiscard]] void* next_definition(Name name) noexcept;
+// The address of a function or variable in libc itself, whatever stands before it; null where there is none.
+[[nodiscard]] void* find_in_libc(const char* name) noexcept;
 
 template <typename T>
 long argument_of(T value) noexcept {
@@ -94,14 +140,23 @@ long argument_of(T value) noexcept {
   else return static_cast<long>(value);
 }
 
-// The next definition, or the system call `number` with the same arguments.
-template <typename Function, typename... Arguments>
-auto call(Function function, long number, Arguments... arguments) noexcept {
-  using Result = decltype(function(arguments...));
-  if (function != nullptr) return function(arguments...);
-  const long result = finish(engine::user::raw_syscall(number, argument_of(arguments)...));
+// The result of a system call in a function's type.
+template <typename Result>
+Result result_as(long result) noexcept {
   if constexpr (std::is_pointer_v<Result>) return reinterpret_cast<Result>(result);
   else return static_cast<Result>(result);
+}
+
+// The next definition, or the system call with the same arguments.
+template <Name name, typename... Arguments>
+auto next(Arguments... arguments) {
+  using Function = typename Forwarded<name>::Function;
+  constexpr long kNumber = Forwarded<name>::kNumber;
+  const auto function = reinterpret_cast<Function>(next_definition(name));
+  using Result = decltype(function(arguments...));
+  if (function != nullptr) return function(arguments...);
+  if constexpr (kNumber == kNoNumber) return result_as<Result>(finish(long{-ENOSYS}));
+  else return result_as<Result>(finish(engine::user::raw_syscall(kNumber, argument_of(arguments)...)));
 }
 
 }  // namespace userfault::preload

@@ -87,19 +87,19 @@ USERFAULT_PRELOADED int sigsetmask(int mask) noexcept { return change_old(SIG_SE
 // The saved context goes on inside this function, whose frame is on the stack that was left.
 USERFAULT_PRELOADED int swapcontext(ucontext_t* from, const ucontext_t* to) noexcept {
   make_real(const_cast<ucontext_t*>(to));
-  return next.swapcontext(from, to);
+  return next<Name::swapcontext>(from, to);
 }
 USERFAULT_PRELOADED int setcontext(const ucontext_t* context) noexcept {
   make_real(const_cast<ucontext_t*>(context));
-  return next.setcontext(context);
+  return next<Name::setcontext>(context);
 }
 
 USERFAULT_PRELOADED int pthread_attr_setsigmask_np(pthread_attr_t* attributes, const sigset_t* mask) {
   const RealMask real(mask);
-  return next.pthread_attr_setsigmask_np(attributes, real.get());
+  return next<Name::pthread_attr_setsigmask_np>(attributes, real.get());
 }
 USERFAULT_PRELOADED int pthread_attr_getsigmask_np(const pthread_attr_t* attributes, sigset_t* mask) {
-  const int result = next.pthread_attr_getsigmask_np(attributes, mask);
+  const int result = next<Name::pthread_attr_getsigmask_np>(attributes, mask);
   if (result == 0) show_mask(mask);
   return result;
 }

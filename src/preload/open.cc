@@ -34,39 +34,33 @@ bool open_instead(int directory, const char* path, int flags, int* result) noexc
   return true;
 }
 
-int open_early(int directory, const char* path, int flags, mode_t mode = 0) noexcept {
-  return finish(
-      static_cast<int>(userfault::engine::user::raw_syscall(SYS_openat, directory, argument_of(path), flags, mode)));
-}
-
 int flags_of(const char* mode) noexcept {
   const bool both = std::strchr(mode, '+') != nullptr;
   return O_CLOEXEC | (both ? O_RDWR : *mode == 'r' ? O_RDONLY : O_WRONLY);
 }
 
-template <typename Function>
-FILE* open_stream(Function function, const char* path, const char* mode) noexcept {
+template <Name name>
+FILE* open_stream(const char* path, const char* mode) noexcept {
   int fd = -1;
-  if (mode == nullptr || !open_instead(AT_FDCWD, path, flags_of(mode), &fd))
-    return function != nullptr ? function(path, mode) : nullptr;
+  if (mode == nullptr || !open_instead(AT_FDCWD, path, flags_of(mode), &fd)) return next<name>(path, mode);
   return fd < 0 ? nullptr : fdopen(fd, mode);
 }
 
 // The stream is opened anew on what stands in, by its name in /proc.
-template <typename Function>
-FILE* reopen_stream(Function function, const char* path, const char* mode, FILE* stream) noexcept {
+template <Name name>
+FILE* reopen_stream(const char* path, const char* mode, FILE* stream) noexcept {
   int fd = -1;
   if (path == nullptr || mode == nullptr || !open_instead(AT_FDCWD, path, flags_of(mode), &fd))
-    return function(path, mode, stream);
+    return next<name>(path, mode, stream);
   if (fd < 0) {
     const int error = errno;
     fclose(stream);
     errno = error;
     return nullptr;
   }
-  char name[32];
-  snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
-  FILE* const result = function(name, mode, stream);
+  char link[32];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  FILE* const result = next<name>(link, mode, stream);
   userfault::engine::user::sys::close(fd);
   return result;
 }
@@ -77,56 +71,52 @@ USERFAULT_PRELOADED int open(const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.open != nullptr ? retried(next.open, path, flags, mode) : open_early(AT_FDCWD, path, flags, mode);
+  return retried<Name::open>(path, flags, mode);
 }
 
 USERFAULT_PRELOADED int open64(const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.open64 != nullptr ? retried(next.open64, path, flags, mode) : open_early(AT_FDCWD, path, flags, mode);
+  return retried<Name::open64>(path, flags, mode);
 }
 
 USERFAULT_PRELOADED int openat(int directory, const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.openat != nullptr ? retried(next.openat, directory, path, flags, mode)
-                                : open_early(directory, path, flags, mode);
+  return retried<Name::openat>(directory, path, flags, mode);
 }
 
 USERFAULT_PRELOADED int openat64(int directory, const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.openat64 != nullptr ? retried(next.openat64, directory, path, flags, mode)
-                                  : open_early(directory, path, flags, mode);
+  return retried<Name::openat64>(directory, path, flags, mode);
 }
 
 USERFAULT_PRELOADED int __open_2(const char* path, int flags) {
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.__open_2 != nullptr ? retried(next.__open_2, path, flags) : open_early(AT_FDCWD, path, flags);
+  return retried<Name::__open_2>(path, flags);
 }
 
 USERFAULT_PRELOADED int __open64_2(const char* path, int flags) {
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return next.__open64_2 != nullptr ? retried(next.__open64_2, path, flags) : open_early(AT_FDCWD, path, flags);
+  return retried<Name::__open64_2>(path, flags);
 }
 
 USERFAULT_PRELOADED int __openat_2(int directory, const char* path, int flags) {
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.__openat_2 != nullptr ? retried(next.__openat_2, directory, path, flags)
-                                    : open_early(directory, path, flags);
+  return retried<Name::__openat_2>(directory, path, flags);
 }
 
 USERFAULT_PRELOADED int __openat64_2(int directory, const char* path, int flags) {
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return next.__openat64_2 != nullptr ? retried(next.__openat64_2, directory, path, flags)
-                                      : open_early(directory, path, flags);
+  return retried<Name::__openat64_2>(directory, path, flags);
 }
 
 // glibc's own other names for the same functions.
@@ -135,11 +125,11 @@ USERFAULT_ALIAS(open) int __open(const char* path, int flags, ...);
 USERFAULT_ALIAS(open64) int __open64(const char* path, int flags, ...);
 }
 
-USERFAULT_PRELOADED FILE* fopen(const char* path, const char* mode) { return open_stream(next.fopen, path, mode); }
-USERFAULT_PRELOADED FILE* fopen64(const char* path, const char* mode) { return open_stream(next.fopen64, path, mode); }
+USERFAULT_PRELOADED FILE* fopen(const char* path, const char* mode) { return open_stream<Name::fopen>(path, mode); }
+USERFAULT_PRELOADED FILE* fopen64(const char* path, const char* mode) { return open_stream<Name::fopen64>(path, mode); }
 USERFAULT_PRELOADED FILE* freopen(const char* path, const char* mode, FILE* stream) {
-  return reopen_stream(next.freopen, path, mode, stream);
+  return reopen_stream<Name::freopen>(path, mode, stream);
 }
 USERFAULT_PRELOADED FILE* freopen64(const char* path, const char* mode, FILE* stream) {
-  return reopen_stream(next.freopen64, path, mode, stream);
+  return reopen_stream<Name::freopen64>(path, mode, stream);
 }

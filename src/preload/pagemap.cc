@@ -21,7 +21,8 @@ bool is_own_pagemap(int fd) noexcept {
   char target[64] = {};
   char wanted[32];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  engine::user::raw_syscall(SYS_readlinkat, AT_FDCWD, argument_of(&path[0]), argument_of(&target[0]), sizeof target - 1);
+  engine::user::raw_syscall(SYS_readlinkat, AT_FDCWD, argument_of(&path[0]), argument_of(&target[0]),
+                            sizeof target - 1);
   std::snprintf(wanted, sizeof wanted, "/proc/%d/pagemap", engine::user::sys::getpid());
   return std::strcmp(target, wanted) == 0;
 }

@@ -35,9 +35,7 @@ int mend(pollfd* fds, nfds_t count) noexcept {
   return ready;
 }
 
-int poll_next(pollfd* fds, nfds_t count, int timeout) noexcept {
-  return call(next.poll, SYS_poll, fds, count, timeout);
-}
+int poll_next(pollfd* fds, nfds_t count, int timeout) noexcept { return next<Name::poll>(fds, count, timeout); }
 
 constexpr std::int64_t kForEver = -1;
 
@@ -81,24 +79,23 @@ USERFAULT_PRELOADED int poll(pollfd* fds, nfds_t count, int timeout) {
 extern "C" USERFAULT_ALIAS(poll) int __poll(pollfd* fds, nfds_t count, int timeout);
 
 USERFAULT_PRELOADED int __poll_chk(pollfd* fds, nfds_t count, int timeout, size_t size) {
-  if (size / sizeof *fds < count && next.__poll_chk != nullptr) return next.__poll_chk(fds, count, timeout, size);
+  if (size / sizeof *fds < count) return next<Name::__poll_chk>(fds, count, timeout, size);
   return poll(fds, count, timeout);
 }
 
 USERFAULT_PRELOADED int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
   const RealMask real(mask);
-  if (!any_ours(fds, count)) return next.ppoll(fds, count, timeout, real.get());
+  if (!any_ours(fds, count)) return next<Name::ppoll>(fds, count, timeout, real.get());
   const std::int64_t timeout_ns = timeout == nullptr ? kForEver : timeout->tv_sec * 1'000'000'000 + timeout->tv_nsec;
   return poll_mended(fds, count, timeout_ns, [&](std::int64_t remaining) {
     const timespec left{.tv_sec = remaining / 1'000'000'000, .tv_nsec = remaining % 1'000'000'000};
-    return next.ppoll(fds, count, remaining == kForEver ? nullptr : &left, real.get());
+    return next<Name::ppoll>(fds, count, remaining == kForEver ? nullptr : &left, real.get());
   });
 }
 
 USERFAULT_PRELOADED int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask,
                                     size_t size) {
-  if (size / sizeof *fds < count && next.__ppoll_chk != nullptr)
-    return next.__ppoll_chk(fds, count, timeout, mask, size);
+  if (size / sizeof *fds < count) return next<Name::__ppoll_chk>(fds, count, timeout, mask, size);
   return ppoll(fds, count, timeout, mask);
 }
 
@@ -135,7 +132,7 @@ bool failed_at_once(int count, fd_set* in, fd_set* out, fd_set* error, int* read
 USERFAULT_PRELOADED int select(int count, fd_set* in, fd_set* out, fd_set* error, timeval* timeout) {
   int ready = 0;
   if (failed_at_once(count, in, out, error, &ready)) return ready;
-  return next.select(count, in, out, error, timeout);
+  return next<Name::select>(count, in, out, error, timeout);
 }
 
 USERFAULT_PRELOADED int pselect(int count, fd_set* in, fd_set* out, fd_set* error, const timespec* timeout,
@@ -143,16 +140,16 @@ USERFAULT_PRELOADED int pselect(int count, fd_set* in, fd_set* out, fd_set* erro
   int ready = 0;
   if (failed_at_once(count, in, out, error, &ready)) return ready;
   const RealMask real(mask);
-  return next.pselect(count, in, out, error, timeout, real.get());
+  return next<Name::pselect>(count, in, out, error, timeout, real.get());
 }
 
 USERFAULT_PRELOADED int epoll_pwait(int epoll, epoll_event* events, int count, int timeout, const sigset_t* mask) {
   const RealMask real(mask);
-  return next.epoll_pwait(epoll, events, count, timeout, real.get());
+  return next<Name::epoll_pwait>(epoll, events, count, timeout, real.get());
 }
 
 USERFAULT_PRELOADED int epoll_pwait2(int epoll, epoll_event* events, int count, const timespec* timeout,
                                      const sigset_t* mask) {
   const RealMask real(mask);
-  return next.epoll_pwait2(epoll, events, count, timeout, real.get());
+  return next<Name::epoll_pwait2>(epoll, events, count, timeout, real.get());
 }

@@ -12,8 +12,8 @@
 //     SIGSEGV (masks.h): no handler is installed, no memory mapped, no thread started. The exception is
 //     a program that starts under a seccomp filter, which gets our handler for SIGSYS (trap.h).
 //   - A second preload or a sanitizer's runtime in front of us or behind us keeps working: we go to
-//     the next symbol, never around it. Before our constructor ran (an allocator's may run first and
-//     call mmap), the next symbol is not known and the system call itself is made.
+//     the next symbol, never around it. All of it works before our constructor ran, because those of a
+//     program's own libraries run earlier, and in a signal handler (next.h).
 //   - Nothing here allocates. errno changes only where libc's function would change it.
 //   - It links to nothing but libc and the loader, exports only what exports.map lists, and uses
 //     initial-exec thread-local storage.

@@ -62,15 +62,15 @@ int start_child(void* argument) {
 
 USERFAULT_PRELOADED pid_t fork() noexcept {
   if (active()) return finish(user_engine().fork());
-  return next.fork();
+  return next<Name::fork>();
 }
 extern "C" USERFAULT_ALIAS(fork) pid_t __fork() noexcept;
 
 // fork(3) without its handlers, ours among them (glibc 2.34).
 USERFAULT_PRELOADED pid_t _Fork() noexcept {
-  if (!active()) return next._Fork();
+  if (!active()) return next<Name::_Fork>();
   engine::user::before_fork();
-  const pid_t child = next._Fork();
+  const pid_t child = next<Name::_Fork>();
   const int error = errno;
   if (child == 0) engine::user::after_fork_in_child();
   else engine::user::after_fork_in_parent();
@@ -88,10 +88,10 @@ USERFAULT_PRELOADED int clone(int (*function)(void*), void* stack, int flags, vo
   auto* const child_tid = va_arg(arguments, pid_t*);
   va_end(arguments);
   if (!active() || (flags & CLONE_VM) != 0 || function == nullptr || stack == nullptr)
-    return next.clone(function, stack, flags, argument, parent_tid, tls, child_tid);
+    return next<Name::clone>(function, stack, flags, argument, parent_tid, tls, child_tid);
   Start start{.function = function, .argument = argument};
   engine::user::before_fork();
-  const int child = next.clone(start_child, stack, flags & ~CLONE_VFORK, &start, parent_tid, tls, child_tid);
+  const int child = next<Name::clone>(start_child, stack, flags & ~CLONE_VFORK, &start, parent_tid, tls, child_tid);
   const int error = errno;
   engine::user::after_fork_in_parent();
   errno = error;

@@ -67,6 +67,11 @@ auto retried(Function function, Arguments... arguments) {
   }
 }
 
+template <Name name, typename... Arguments>
+auto retried(Arguments... arguments) {
+  return retried([](Arguments... again) { return next<name>(again...); }, arguments...);
+}
+
 [[nodiscard]] bool any_closed(std::span<const iovec> buffers, Access access) noexcept;
 // Whether a failed read loses what it read: a datagram, a counter (eventfd, timerfd), an event. Files,
 // pipes and streams still have what was not copied.

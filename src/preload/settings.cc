@@ -55,7 +55,7 @@ void log_line(const char* format, ...) noexcept {
   const bool to_stderr = std::strcmp(stored.log, "-") == 0;
   const long fd = to_stderr ? 2
                             : engine::user::raw_syscall(SYS_openat, AT_FDCWD, engine::user::as_long(stored.log),
-                                                   O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+                                                        O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd >= 0) engine::user::sys::write(static_cast<int>(fd), line, static_cast<std::size_t>(length) + 1);
   if (fd >= 0 && !to_stderr) engine::user::sys::close(static_cast<int>(fd));
   errno = saved;

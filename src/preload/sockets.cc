@@ -33,9 +33,8 @@ char* behind(const void* buffer, std::size_t done) noexcept {
 
 USERFAULT_PRELOADED ssize_t send(int fd, const void* buffer, size_t bytes, int flags) {
   const iovec piece{const_cast<void*>(buffer), bytes};
-  return transferred(fd, {&piece, 1}, Access::kRead, [=](std::size_t done) {
-    return call(next.send, SYS_sendto, fd, behind(buffer, done), bytes - done, flags);
-  });
+  return transferred(fd, {&piece, 1}, Access::kRead,
+                     [=](std::size_t done) { return next<Name::send>(fd, behind(buffer, done), bytes - done, flags); });
 }
 
 USERFAULT_PRELOADED ssize_t sendto(int fd, const void* buffer, size_t bytes, int flags, const sockaddr* to,
@@ -43,15 +42,14 @@ USERFAULT_PRELOADED ssize_t sendto(int fd, const void* buffer, size_t bytes, int
   const iovec piece{const_cast<void*>(buffer), bytes};
   bring(Access::kRead, {piece_of(to, length)});
   return transferred(fd, {&piece, 1}, Access::kRead, [=](std::size_t done) {
-    return call(next.sendto, SYS_sendto, fd, behind(buffer, done), bytes - done, flags, to, length);
+    return next<Name::sendto>(fd, behind(buffer, done), bytes - done, flags, to, length);
   });
 }
 
 USERFAULT_PRELOADED ssize_t recv(int fd, void* buffer, size_t bytes, int flags) {
   const iovec piece{buffer, bytes};
-  return transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
-    return call(next.recv, SYS_recvfrom, fd, behind(buffer, done), bytes - done, flags);
-  });
+  return transferred(fd, {&piece, 1}, Access::kWrite,
+                     [=](std::size_t done) { return next<Name::recv>(fd, behind(buffer, done), bytes - done, flags); });
 }
 
 USERFAULT_PRELOADED ssize_t recvfrom(int fd, void* buffer, size_t bytes, int flags, sockaddr* from, socklen_t* length) {
@@ -59,16 +57,16 @@ USERFAULT_PRELOADED ssize_t recvfrom(int fd, void* buffer, size_t bytes, int fla
   if (from != nullptr && length != nullptr)
     bring(Access::kWrite, {piece_of(length, sizeof *length), piece_of(from, *length)});
   return transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
-    return call(next.recvfrom, SYS_recvfrom, fd, behind(buffer, done), bytes - done, flags, from, length);
+    return next<Name::recvfrom>(fd, behind(buffer, done), bytes - done, flags, from, length);
   });
 }
 
 // A message goes whole or not at all as far as we repair it. What a stream took before a closed page is a
 // short transfer, which a stream may always be.
 USERFAULT_PRELOADED ssize_t sendmsg(int fd, const msghdr* message, int flags) {
-  if (!active() || message == nullptr) return call(next.sendmsg, SYS_sendmsg, fd, message, flags);
+  if (!active() || message == nullptr) return next<Name::sendmsg>(fd, message, flags);
   bring_message(Access::kRead, *message);
-  return call(next.sendmsg, SYS_sendmsg, fd, message, flags);
+  return next<Name::sendmsg>(fd, message, flags);
 }
 
 namespace {
@@ -90,7 +88,7 @@ void meet_descriptors(const msghdr& message) noexcept {
 
 USERFAULT_PRELOADED ssize_t recvmsg(int fd, msghdr* message, int flags) {
   if (active() && message != nullptr) bring_message(Access::kWrite, *message);
-  const ssize_t got = call(next.recvmsg, SYS_recvmsg, fd, message, flags);
+  const ssize_t got = next<Name::recvmsg>(fd, message, flags);
   if (got >= 0 && message->msg_controllen != 0) meet_descriptors(*message);
   return got;
 }
@@ -98,13 +96,13 @@ USERFAULT_PRELOADED ssize_t recvmsg(int fd, msghdr* message, int flags) {
 USERFAULT_PRELOADED int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
   if (active())
     for (unsigned i = 0; i < count; ++i) bring_message(Access::kRead, messages[i].msg_hdr);
-  return next.sendmmsg(fd, messages, count, flags);
+  return next<Name::sendmmsg>(fd, messages, count, flags);
 }
 
 USERFAULT_PRELOADED int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags, timespec* timeout) {
   if (active())
     for (unsigned i = 0; i < count; ++i) bring_message(Access::kWrite, messages[i].msg_hdr);
-  const int got = next.recvmmsg(fd, messages, count, flags, timeout);
+  const int got = next<Name::recvmmsg>(fd, messages, count, flags, timeout);
   for (int i = 0; i < got; ++i)
     if (messages[i].msg_hdr.msg_controllen != 0) meet_descriptors(messages[i].msg_hdr);
   return got;

@@ -14,8 +14,6 @@
 namespace {
 
 [[gnu::constructor]] void start() {
-  userfault::preload::resolve_next();
-  userfault::preload::find_inside_libc();
   userfault::preload::mark_inherited_mask();
   userfault::preload::note_process();
   userfault::preload::expect_inherited_traps();

@@ -54,10 +54,10 @@ off_t moved(off_t offset, std::size_t done) noexcept { return offset + static_ca
 
 USERFAULT_PRELOADED ssize_t read(int fd, void* buffer, size_t bytes) {
   if (is_ours(fd)) return read_messages(fd, buffer, bytes);
-  if (!active()) return call(next.read, SYS_read, fd, buffer, bytes);
+  if (!active()) return next<Name::read>(fd, buffer, bytes);
   const iovec piece = piece_of(buffer, bytes);
   const ssize_t got = transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
-    return call(next.read, SYS_read, fd, behind(buffer, done), bytes - done);
+    return next<Name::read>(fd, behind(buffer, done), bytes - done);
   });
   mend_pagemap(fd, buffer, got, kAtPosition);
   return got;
@@ -65,14 +65,14 @@ USERFAULT_PRELOADED ssize_t read(int fd, void* buffer, size_t bytes) {
 extern "C" USERFAULT_ALIAS(read) ssize_t __read(int fd, void* buffer, size_t bytes);
 
 USERFAULT_PRELOADED ssize_t __read_chk(int fd, void* buffer, size_t bytes, size_t size) {
-  if (bytes > size && next.__read_chk != nullptr) return next.__read_chk(fd, buffer, bytes, size);
+  if (bytes > size) return next<Name::__read_chk>(fd, buffer, bytes, size);
   return read(fd, buffer, bytes);
 }
 
 USERFAULT_PRELOADED ssize_t pread(int fd, void* buffer, size_t bytes, off_t offset) {
   const iovec piece = piece_of(buffer, bytes);
   const ssize_t got = transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
-    return call(next.pread, SYS_pread64, fd, behind(buffer, done), bytes - done, moved(offset, done));
+    return next<Name::pread>(fd, behind(buffer, done), bytes - done, moved(offset, done));
   });
   mend_pagemap(fd, buffer, got, offset);
   return got;
@@ -83,7 +83,7 @@ USERFAULT_ALIAS(pread) ssize_t __pread64(int fd, void* buffer, size_t bytes, off
 }
 
 USERFAULT_PRELOADED ssize_t __pread_chk(int fd, void* buffer, size_t bytes, off_t offset, size_t size) {
-  if (bytes > size && next.__pread_chk != nullptr) return next.__pread_chk(fd, buffer, bytes, offset, size);
+  if (bytes > size) return next<Name::__pread_chk>(fd, buffer, bytes, offset, size);
   return pread(fd, buffer, bytes, offset);
 }
 extern "C" USERFAULT_ALIAS(__pread_chk) ssize_t
@@ -91,16 +91,15 @@ extern "C" USERFAULT_ALIAS(__pread_chk) ssize_t
 
 USERFAULT_PRELOADED ssize_t write(int fd, const void* buffer, size_t bytes) {
   const iovec piece = piece_of(buffer, bytes);
-  return transferred(fd, {&piece, 1}, Access::kRead, [=](std::size_t done) {
-    return call(next.write, SYS_write, fd, behind(buffer, done), bytes - done);
-  });
+  return transferred(fd, {&piece, 1}, Access::kRead,
+                     [=](std::size_t done) { return next<Name::write>(fd, behind(buffer, done), bytes - done); });
 }
 extern "C" USERFAULT_ALIAS(write) ssize_t __write(int fd, const void* buffer, size_t bytes);
 
 USERFAULT_PRELOADED ssize_t pwrite(int fd, const void* buffer, size_t bytes, off_t offset) {
   const iovec piece = piece_of(buffer, bytes);
   return transferred(fd, {&piece, 1}, Access::kRead, [=](std::size_t done) {
-    return call(next.pwrite, SYS_pwrite64, fd, behind(buffer, done), bytes - done, moved(offset, done));
+    return next<Name::pwrite>(fd, behind(buffer, done), bytes - done, moved(offset, done));
   });
 }
 extern "C" {
@@ -110,35 +109,35 @@ USERFAULT_ALIAS(pwrite) ssize_t __pwrite64(int fd, const void* buffer, size_t by
 
 USERFAULT_PRELOADED ssize_t readv(int fd, const iovec* pieces, int count) {
   if (is_valid(count) && is_ours(fd)) return read_messages(fd, pieces, count);
-  if (!active() || !is_valid(count)) return call(next.readv, SYS_readv, fd, pieces, count);
+  if (!active() || !is_valid(count)) return next<Name::readv>(fd, pieces, count);
   return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);
-    return call(next.readv, SYS_readv, fd, rest.data(), rest.count());
+    return next<Name::readv>(fd, rest.data(), rest.count());
   });
 }
 
 USERFAULT_PRELOADED ssize_t writev(int fd, const iovec* pieces, int count) {
-  if (!active() || !is_valid(count)) return call(next.writev, SYS_writev, fd, pieces, count);
+  if (!active() || !is_valid(count)) return next<Name::writev>(fd, pieces, count);
   return transferred(fd, span_of(pieces, count), Access::kRead, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);
-    return call(next.writev, SYS_writev, fd, rest.data(), rest.count());
+    return next<Name::writev>(fd, rest.data(), rest.count());
   });
 }
 
 USERFAULT_PRELOADED ssize_t preadv(int fd, const iovec* pieces, int count, off_t offset) {
-  if (!active() || !is_valid(count)) return call(next.preadv, SYS_preadv, fd, pieces, count, offset);
+  if (!active() || !is_valid(count)) return next<Name::preadv>(fd, pieces, count, offset);
   return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);
-    return call(next.preadv, SYS_preadv, fd, rest.data(), rest.count(), moved(offset, done));
+    return next<Name::preadv>(fd, rest.data(), rest.count(), moved(offset, done));
   });
 }
 extern "C" USERFAULT_ALIAS(preadv) ssize_t preadv64(int fd, const iovec* pieces, int count, off64_t offset);
 
 USERFAULT_PRELOADED ssize_t pwritev(int fd, const iovec* pieces, int count, off_t offset) {
-  if (!active() || !is_valid(count)) return call(next.pwritev, SYS_pwritev, fd, pieces, count, offset);
+  if (!active() || !is_valid(count)) return next<Name::pwritev>(fd, pieces, count, offset);
   return transferred(fd, span_of(pieces, count), Access::kRead, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);
-    return call(next.pwritev, SYS_pwritev, fd, rest.data(), rest.count(), moved(offset, done));
+    return next<Name::pwritev>(fd, rest.data(), rest.count(), moved(offset, done));
   });
 }
 extern "C" USERFAULT_ALIAS(pwritev) ssize_t pwritev64(int fd, const iovec* pieces, int count, off64_t offset);
@@ -152,20 +151,20 @@ off_t moved_or_own(off_t offset, std::size_t done) noexcept { return offset == -
 }  // namespace
 
 USERFAULT_PRELOADED ssize_t preadv2(int fd, const iovec* pieces, int count, off_t offset, int flags) {
-  if (!active() || !is_valid(count)) return next.preadv2(fd, pieces, count, offset, flags);
+  if (!active() || !is_valid(count)) return next<Name::preadv2>(fd, pieces, count, offset, flags);
   return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);
-    return next.preadv2(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
+    return next<Name::preadv2>(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
   });
 }
 extern "C" USERFAULT_ALIAS(preadv2) ssize_t
     preadv64v2(int fd, const iovec* pieces, int count, off64_t offset, int flags);
 
 USERFAULT_PRELOADED ssize_t pwritev2(int fd, const iovec* pieces, int count, off_t offset, int flags) {
-  if (!active() || !is_valid(count)) return next.pwritev2(fd, pieces, count, offset, flags);
+  if (!active() || !is_valid(count)) return next<Name::pwritev2>(fd, pieces, count, offset, flags);
   return transferred(fd, span_of(pieces, count), Access::kRead, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);
-    return next.pwritev2(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
+    return next<Name::pwritev2>(fd, rest.data(), rest.count(), moved_or_own(offset, done), flags);
   });
 }
 extern "C" USERFAULT_ALIAS(pwritev2) ssize_t

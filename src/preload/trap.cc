@@ -62,8 +62,9 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
 long set_filter(const sock_fprog& program) noexcept {
   constexpr unsigned kAllThreads = SECCOMP_FILTER_FLAG_TSYNC;
   // Without the second flag kernels before 5.16 slow every thread down (Speculative Store Bypass).
-  const long result = engine::user::raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                                           kAllThreads | SECCOMP_FILTER_FLAG_SPEC_ALLOW, engine::user::as_long(&program));
+  const long result =
+      engine::user::raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kAllThreads | SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                                engine::user::as_long(&program));
   if (result != -EINVAL) return result;
   return engine::user::raw_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kAllThreads, engine::user::as_long(&program));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Signals that are taken without a handler. SIGSEGV that was sent while the program has it blocked is pending
-// under the mark (masks.h, signal/chain.h): it is looked for there, too, and shown as what it is.
+// under the mark (masks.h, sigsafe/chain.h): it is looked for there, too, and shown as what it is.
 #include <signal.h>
 
 #include <cerrno>
@@ -38,7 +38,7 @@ class WantedSet {
 
 USERFAULT_PRELOADED int sigpending(sigset_t* pending) noexcept {
   bring(Access::kWrite, pending, sizeof *pending);
-  const int result = next.sigpending(pending);
+  const int result = next<Name::sigpending>(pending);
   if (result == 0 && sigismember(pending, kMark) == 1) {
     sigdelset(pending, kMark);
     sigaddset(pending, SIGSEGV);
@@ -50,7 +50,7 @@ USERFAULT_PRELOADED int sigtimedwait(const sigset_t* set, siginfo_t* info, const
   const WantedSet wanted(set);
   siginfo_t own;
   siginfo_t* const found = info != nullptr ? info : &own;
-  const int result = next.sigtimedwait(wanted.get(), found, timeout);
+  const int result = next<Name::sigtimedwait>(wanted.get(), found, timeout);
   return result == kMark && engine::user::take_held(found) ? SIGSEGV : result;
 }
 

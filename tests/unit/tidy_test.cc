@@ -34,8 +34,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Rule{"FileLength", tidy::file_length}, Rule{"FunctionLength", tidy::function_length},
                     Rule{"LineShape", tidy::line_shape}, Rule{"NoIfdefInFunctions", tidy::no_ifdef_in_functions},
                     Rule{"NothingUnfinished", tidy::nothing_unfinished}, Rule{"NoBareErrno", tidy::no_bare_errno},
-                    Rule{"SignalSafe", tidy::signal_safe}, Rule{"HonestTests", tidy::honest_tests},
-                    Rule{"SelfContained", tidy::self_contained}),
+                    Rule{"SignalSafe", tidy::signal_safe}, Rule{"NextOnFirstUse", tidy::next_on_first_use},
+                    Rule{"HonestTests", tidy::honest_tests}, Rule{"SelfContained", tidy::self_contained}),
     [](const auto& rule) { return rule.param.name; });
 
 struct Sample {
@@ -120,6 +120,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{tidy::signal_safe, kSafe, "throw 1;\n", false},
                     Sample{tidy::signal_safe, kSafe, "// a new page, malloc() is not for us: \"delete\"\n", true},
                     Sample{tidy::signal_safe, "src/engine/user/a.cc", "auto* p = new int;\n", true},
+                    Sample{tidy::next_on_first_use, "src/preload/a.cc", "return next.select(0);\n", false},
+                    Sample{tidy::next_on_first_use, "src/preload/a.cc", "f = dlsym(RTLD_NEXT, \"f\");\n", false},
+                    Sample{tidy::next_on_first_use, "src/preload/a.cc", "return next<Name::select>(0);\n", true},
+                    Sample{tidy::next_on_first_use, "src/preload/a.cc", "at = entry->next; // next.read(fd)\n", true},
+                    Sample{tidy::next_on_first_use, "src/tools/a.cc", "next.call(0);\n", true},
                     Sample{tidy::honest_tests, "tests/unit/a.cc", "GTEST_SKIP();\n", false},
                     Sample{tidy::honest_tests, "tests/unit/a.cc", "GTEST_SKIP() << why;\n", true},
                     Sample{tidy::honest_tests, "tests/unit/a.cc", "std::this_thread::sleep_for(1s);\n", false},

@@ -166,6 +166,12 @@ Findings signal_safe(const SourceFile& file) {
   return findings;
 }
 
+Findings next_on_first_use(const SourceFile& file) {
+  if (!is_cpp(file) || !file.under("src/preload/")) return {};
+  static const std::regex early(R"(\bnext\s*(\.|->)\s*\w+\s*\(|\bdl(v?sym|open)\s*\()");
+  return matches(file, code_lines(file), early, "not there before our constructor ran");
+}
+
 Findings honest_tests(const SourceFile& file) {
   if (!is_cpp(file) || !file.under("tests/")) return {};
   const auto code = code_lines(file);

@@ -28,6 +28,9 @@ using Check = Findings (*)(const SourceFile& file);
 [[nodiscard]] Findings no_bare_errno(const SourceFile& file);
 // Nothing that allocates, locks or prints in the room of the signal handler.
 [[nodiscard]] Findings signal_safe(const SourceFile& file);
+// The preload library reaches the next definition of a name through next<Name::x>() alone, which finds it on
+// its first use: not through a table that a constructor fills, and not through dlsym(3), which locks.
+[[nodiscard]] Findings next_on_first_use(const SourceFile& file);
 // A skipped test says why, and no test waits for time to pass.
 [[nodiscard]] Findings honest_tests(const SourceFile& file);
 // The repository stands alone: no path of the machine it was written on.
