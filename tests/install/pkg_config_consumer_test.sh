@@ -11,7 +11,7 @@ read -ra cflags <<<"$(pkg-config --cflags userfault)"
 read -ra libs <<<"$(pkg-config --libs userfault)"
 libdir=$(pkg-config --variable=libdir userfault)
 
-"$CXX" -std=c++23 "${cflags[@]}" "$source/examples/hello.cc" -o "$scratch/shared" "${libs[@]}"
+"$CXX" -std=c++20 "${cflags[@]}" "$source/examples/hello.cc" -o "$scratch/shared" "${libs[@]}"
 LD_LIBRARY_PATH=$libdir check_hello "$scratch/shared"
 
 # -l:NAME takes the archive although the shared library lies beside it.
