@@ -2,7 +2,7 @@
 // The threads of a pager, and the regions they serve.
 //
 // Lock order: leader_ before everything; then regions_mutex_; then prefetch_mutex_ or room_mutex_;
-// then those of Filler, Evictor, WriteBack, Streams and Pins, which are leaves. No lock is held while
+// then those of PageFiller, Evictor, WriteBack, Streams and Pins, which are leaves. No lock is held while
 // the store is asked, except leader_ where the store promised to answer at once.
 #pragma once
 
@@ -17,13 +17,13 @@
 #include "base/mutex.h"
 #include "base/thread.h"
 #include "pager/budget.h"
+#include "pager/busy_poll.h"
 #include "pager/counters.h"
 #include "pager/error_log.h"
-#include "pager/evict.h"
-#include "pager/fill.h"
-#include "pager/flush.h"
+#include "pager/evictor.h"
+#include "pager/flusher.h"
+#include "pager/page_filler.h"
 #include "pager/region.h"
-#include "pager/watch.h"
 #include "userfault/pager.h"
 
 namespace userfault::pager {
@@ -130,7 +130,7 @@ class Core {
   WriteBack write_back_;
   Evictor evictor_;
   Flusher flusher_;
-  Filler filler_;
+  PageFiller filler_;
 
   std::atomic<bool> stopping_{false};  // nothing is fetched ahead any more
   std::atomic<bool> rung_{false};      // the workers shall end
@@ -138,7 +138,7 @@ class Core {
   base::OwnedMapping doorbell_;
 
   std::mutex leader_;  // whoever holds it reads messages
-  Watch watch_;        // the leader's
+  BusyPoll poll_;      // the leader's
 
   std::shared_mutex regions_mutex_;
   std::vector<std::shared_ptr<Region>> regions_;  // sorted by address

@@ -9,7 +9,7 @@
 
 #include "base/last_error.h"
 #include "base/page_size.h"
-#include "pager/fill.h"
+#include "pager/page_filler.h"
 #include "userfault/memory.h"
 
 namespace userfault::pager {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pager/flush.h"
+#include "pager/flusher.h"
 
 #include <algorithm>
 #include <iterator>
 
-#include "pager/fill.h"
+#include "pager/page_filler.h"
 
 namespace userfault::pager {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pager/evict.h"
+#include "pager/evictor.h"
 
 #include <algorithm>
 #include <iterator>

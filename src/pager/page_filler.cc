@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pager/fill.h"
+#include "pager/page_filler.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -46,8 +46,8 @@ bool is_written(const Region& region, const FillOrder& order, PageSpan span) {
 
 }  // namespace
 
-struct Filler::Fill {
-  Filler* filler = nullptr;
+struct PageFiller::Fill {
+  PageFiller* filler = nullptr;
   RegionUse region;
   FillOrder order;
   int attempt = 0;
@@ -56,7 +56,7 @@ struct Filler::Fill {
   bool* would_wait = nullptr;  // where to note that the store refused to wait; on the asker's stack
 };
 
-Filler::Filler(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned fills)
+PageFiller::PageFiller(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned fills)
     : attempts_(std::max(1, options.store_attempts)),
       pause_(options.store_pause),
       errors_(errors),
@@ -76,12 +76,12 @@ Filler::Filler(const PagerOptions& options, ErrorLog& errors, Budget& budget, Ev
 }
 
 // Every Fill has come back by then, so no store calls us any more.
-Filler::~Filler() {
+PageFiller::~PageFiller() {
   std::unique_lock lock(pool_mutex_);
   pool_changed_.wait(lock, [this] { return free_.size() == all_.size(); });
 }
 
-Filler::Fill* Filler::take(const std::function<void()>& before_waiting) {
+PageFiller::Fill* PageFiller::take(const std::function<void()>& before_waiting) {
   std::unique_lock lock(pool_mutex_);
   if (free_.empty() && before_waiting) {
     lock.unlock();
@@ -94,7 +94,7 @@ Filler::Fill* Filler::take(const std::function<void()>& before_waiting) {
   return fill;
 }
 
-void Filler::give(Fill* fill) {
+void PageFiller::give(Fill* fill) {
   if (fill->order.cause == Cause::kPrefetch) fill->region->fetch_ends();
   fill->region = {};
   const std::lock_guard lock(pool_mutex_);
@@ -103,7 +103,7 @@ void Filler::give(Fill* fill) {
   pool_changed_.notify_all();
 }
 
-void Filler::fill(const RegionUse& region, const FillOrder& order, const std::function<void()>& before_waiting) {
+void PageFiller::fill(const RegionUse& region, const FillOrder& order, const std::function<void()>& before_waiting) {
   const std::size_t page = region->page_size();
   const std::size_t most = std::max<std::size_t>(1, kFillBytes / page);
   PageSpan left = order.span;
@@ -144,7 +144,7 @@ void Filler::fill(const RegionUse& region, const FillOrder& order, const std::fu
 
 // How many pages from the front of the span show the store's file from now on. They take nothing from
 // the budget: the page cache has them, and takes them back when it has to.
-std::size_t Filler::map(Region& region, const FillOrder& order, PageSpan span) {
+std::size_t PageFiller::map(Region& region, const FillOrder& order, PageSpan span) {
   const PageSpan part{span.first, region.mappable(span)};
   const std::uint64_t bytes = part.count * region.page_size();
   if (bytes < kLeastMapped) return 0;
@@ -164,7 +164,7 @@ std::size_t Filler::map(Region& region, const FillOrder& order, PageSpan span) {
 }
 
 // Mapped pages, piece by piece, with the next ones on their way from the disk meanwhile.
-void Filler::bring(Region& region, PageSpan span) {
+void PageFiller::bring(Region& region, PageSpan span) {
   const std::size_t step = std::max<std::size_t>(1, kStagingBytes / region.page_size());
   constexpr std::size_t kDepth = 4;
   const auto piece_at = [&](std::size_t first) { return PageSpan{first, std::min(step, span.end() - first)}; };
@@ -177,7 +177,7 @@ void Filler::bring(Region& region, PageSpan span) {
   }
 }
 
-void Filler::read(Fill* fill, const std::function<void()>& before_waiting) {
+void PageFiller::read(Fill* fill, const std::function<void()>& before_waiting) {
   bool would_wait = false;
   const PageSpan span = fill->order.span;
   fill->would_wait = &would_wait;
@@ -185,7 +185,7 @@ void Filler::read(Fill* fill, const std::function<void()>& before_waiting) {
                    .data = fill->staging,
                    .length = fill->region->stored_bytes(span),
                    .may_wait = !before_waiting,
-                   .done = &Filler::on_answer,
+                   .done = &PageFiller::on_answer,
                    .context = fill};
   Store& store = fill->region->store();
   store.read({&fill->request, 1});
@@ -196,7 +196,7 @@ void Filler::read(Fill* fill, const std::function<void()>& before_waiting) {
   store.read({&fill->request, 1});
 }
 
-void Filler::on_answer(StoreRequest& request) {
+void PageFiller::on_answer(StoreRequest& request) {
   Fill* const fill = static_cast<Fill*>(request.context);
   if (request.code == EAGAIN && !request.may_wait) {
     *fill->would_wait = true;
@@ -205,7 +205,7 @@ void Filler::on_answer(StoreRequest& request) {
   fill->filler->complete(fill);
 }
 
-void Filler::complete(Fill* fill) {
+void PageFiller::complete(Fill* fill) {
   Region& region = *fill->region;
   // Nothing is said of the rest of a buffer that was another page's before.
   if (fill->request.code == 0 && fill->request.bytes < fill->request.length) fill->request.code = EIO;
@@ -222,7 +222,7 @@ void Filler::complete(Fill* fill) {
 
 // The store failed. What it did give is installed, what nobody waits for is given back to be tried
 // when somebody does, and the page that a thread waits for is tried again on its own.
-void Filler::recover(Fill* fill) {
+void PageFiller::recover(Fill* fill) {
   Region& region = *fill->region;
   const PageSpan span = fill->order.span;
   region.counters().store_errors.add(1);
@@ -246,7 +246,7 @@ void Filler::recover(Fill* fill) {
   }
 }
 
-void Filler::retry_demanded(Fill* fill) {
+void PageFiller::retry_demanded(Fill* fill) {
   const std::size_t page = fill->order.demanded;
   if (fill->attempt >= attempts_) {
     poison(*fill->region, page, fill->request.code);
@@ -259,7 +259,7 @@ void Filler::retry_demanded(Fill* fill) {
   read(fill, {});
 }
 
-void Filler::install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
+void PageFiller::install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
   while (span.count != 0) {
     const Alike run = region.can_zero() ? next_run(bytes, span.count, region.page_size()) : Alike{span.count, false};
     const PageSpan part{span.first, run.pages};
@@ -274,7 +274,7 @@ void Filler::install(Region& region, const FillOrder& order, PageSpan span, cons
 }
 
 // The page that a thread wants to write to is not protected, the others of a writable region are.
-void Filler::install_data(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
+void PageFiller::install_data(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
   while (span.count != 0) {
     PageSpan part = span;
     const std::size_t demanded = order.demanded - span.first;
@@ -288,7 +288,7 @@ void Filler::install_data(Region& region, const FillOrder& order, PageSpan span,
   }
 }
 
-void Filler::install_zeroes(Region& region, const FillOrder& order, PageSpan span) {
+void PageFiller::install_zeroes(Region& region, const FillOrder& order, PageSpan span) {
   if (!region.can_zero()) {
     install_data(region, order, span, zeroes_.data());
     return;
@@ -299,7 +299,7 @@ void Filler::install_zeroes(Region& region, const FillOrder& order, PageSpan spa
 
 // Before the pages are filled, and taken back when that fails: so whoever reads a page finds it
 // counted.
-void Filler::count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back) {
+void PageFiller::count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back) {
   const auto add = [back](Counter& counter, std::uint64_t n) { back ? counter.subtract(n) : counter.add(n); };
   const bool by_fault = order.cause == Cause::kFault;
   Counters& counters = region.counters();
@@ -314,7 +314,8 @@ void Filler::count(Region& region, const FillOrder& order, PageSpan span, bool z
   back ? budget_.subtract_dirty(region.page_size()) : budget_.add_dirty(region.page_size());
 }
 
-void Filler::installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result, bool zeroes) {
+void PageFiller::installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result,
+                           bool zeroes) {
   if (!result) {
     count(region, order, span, zeroes, true);
     give_up(region, order, span, result.error().code);
@@ -334,7 +335,7 @@ void Filler::installed(Region& region, const FillOrder& order, PageSpan span, co
 
 // The engine refused. ESRCH: the process is ending. EAGAIN: a layout change does not end. Both leave
 // the pages to whoever touches them next; anything else would come back for ever.
-void Filler::give_up(Region& region, const FillOrder& order, PageSpan span, int code) {
+void PageFiller::give_up(Region& region, const FillOrder& order, PageSpan span, int code) {
   for (std::size_t page = span.first; page < span.end(); ++page) {
     if (page == order.demanded && code != ESRCH && code != EAGAIN) {
       poison(region, page, code);
@@ -350,7 +351,7 @@ void Filler::give_up(Region& region, const FillOrder& order, PageSpan span, int 
 }
 
 // A page that could not be mended is as it was.
-void Filler::keep(Region& region, std::size_t page, bool dirty) {
+void PageFiller::keep(Region& region, std::size_t page, bool dirty) {
   region.counters().resident_bytes.add(region.page_size());
   budget_.add_resident(region.page_size());
   if (dirty) {
@@ -361,14 +362,14 @@ void Filler::keep(Region& region, std::size_t page, bool dirty) {
   region.wake({page, 1});
 }
 
-bool Filler::abandon(Region& region, std::size_t page) {
+bool PageFiller::abandon(Region& region, std::size_t page) {
   const bool wanted = region.states().finish(page, PageState::kAbsent);
   budget_.give(region.page_size());
   return wanted;
 }
 
 // Marked after it is done, so that nobody who sees the state can still find the page missing.
-void Filler::poison(Region& region, std::size_t page, int code) {
+void PageFiller::poison(Region& region, std::size_t page, int code) {
   errors_.add({region.range_of({page, 1}).start, region.offset_of(page), code, false});
   region.counters().pages_poisoned.add(1);
   if (region.managed()) (void)region.drop({page, 1});  // parts of it may be there

@@ -58,13 +58,13 @@ void Core::work() {
 
 // Falling asleep and being woken is most of a fault's time where an idle processor has to be fetched
 // out of a deep sleep, so the leader looks for the next fault a few microseconds first, as long as that
-// pays (watch.h). The user engine's read does so itself.
+// pays (busy_poll.h). The user engine's read does so itself.
 Result<std::span<Message>> Core::look_before_sleeping(std::span<Message> room) {
-  if (descriptor_.engine() != EngineKind::kKernel || !watch_.is_worth_it()) return room.first(0);
-  Watch::Round round(watch_);
+  if (descriptor_.engine() != EngineKind::kKernel || !poll_.is_worth_it()) return room.first(0);
+  BusyPoll::Round round(poll_);
   for (;;) {
     const auto messages = descriptor_.read_now(room);
-    if (!messages) watch_.give_up();
+    if (!messages) poll_.give_up();
     if (!messages || !messages->empty()) {
       if (messages) round.succeeded();
       return messages;

@@ -16,9 +16,9 @@
 namespace userfault::pager {
 
 // Threads: one at a time.
-class Watch {
+class BusyPoll {
  public:
-  explicit Watch(unsigned processors = std::thread::hardware_concurrency()) noexcept : pays_(processors > 1) {}
+  explicit BusyPoll(unsigned processors = std::thread::hardware_concurrency()) noexcept : pays_(processors > 1) {}
 
   [[nodiscard]] bool is_worth_it() noexcept { return pays_ && (credit_ > 0 || ++passed_over_ % kRarely == 0); }
   // The descriptor cannot be looked at without waiting.
@@ -26,7 +26,7 @@ class Watch {
 
   class Round {
    public:
-    explicit Round(Watch& watch) noexcept : watch_(watch), end_(Clock::now() + kLongest) {}
+    explicit Round(BusyPoll& watch) noexcept : watch_(watch), end_(Clock::now() + kLongest) {}
     ~Round() { watch_.credit_ = std::clamp(watch_.credit_ + (succeeded_ ? 1 : -kFailure), 0, kMostCredit); }
     Round(const Round&) = delete;
     Round& operator=(const Round&) = delete;
@@ -37,7 +37,7 @@ class Watch {
    private:
     using Clock = std::chrono::steady_clock;
     static constexpr auto kLongest = std::chrono::microseconds(30);
-    Watch& watch_;
+    BusyPoll& watch_;
     const Clock::time_point end_;
     bool succeeded_ = false;
   };

@@ -17,7 +17,7 @@
 #include "pager/budget.h"
 #include "pager/counters.h"
 #include "pager/error_log.h"
-#include "pager/evict.h"
+#include "pager/evictor.h"
 #include "pager/region.h"
 #include "userfault/pager.h"
 
@@ -44,12 +44,12 @@ struct FillOrder {
   std::uint64_t since_ns = 0;  // when the fault's message was read
 };
 
-class Filler {
+class PageFiller {
  public:
-  Filler(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned fills);
-  ~Filler();
-  Filler(const Filler&) = delete;
-  Filler& operator=(const Filler&) = delete;
+  PageFiller(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned fills);
+  ~PageFiller();
+  PageFiller(const PageFiller&) = delete;
+  PageFiller& operator=(const PageFiller&) = delete;
   [[nodiscard]] bool valid() const noexcept { return memory_.valid() && zeroes_.valid(); }
 
   // Fills the order's pages. `before_waiting` is called once, before this thread waits for a slow
