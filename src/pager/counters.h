@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 
+#include "base/check.h"
 #include "userfault/histogram.h"
 #include "userfault/pager.h"
 
@@ -15,7 +16,11 @@ namespace userfault::pager {
 class Counter {
  public:
   void add(std::uint64_t n) noexcept { value_.fetch_add(n, std::memory_order_relaxed); }
-  void subtract(std::uint64_t n) noexcept { value_.fetch_sub(n, std::memory_order_relaxed); }
+  // Takes back what was counted ahead and did not come to be.
+  void subtract(std::uint64_t n) noexcept {
+    const std::uint64_t before = value_.fetch_sub(n, std::memory_order_relaxed);
+    USERFAULT_CHECK(before >= n, "more is taken from a counter than was counted");
+  }
   [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
 
  private:

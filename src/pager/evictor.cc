@@ -4,38 +4,61 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/check.h"
+#include "pager/accounting.h"
+
 namespace userfault::pager {
 namespace {
 
-// Spans that one call looks at without finding enough: it is asked again, or somebody waits.
+// Spans that one call looks at without finding enough: it is called again, or a fault waits for memory.
 constexpr std::size_t kMostLooks = 512;
 constexpr std::size_t kLooksAtOnce = 64;
 // How much of the budget is hidden while memory is needed: what a page's second chance lasts.
 constexpr std::uint64_t kHiddenPart = 4;
+constexpr std::uint64_t kBatchBytes = std::uint64_t{256} << 10;
 
 std::uint64_t bytes_of(const Region& region, PageSpan span) { return span.count * region.page_size(); }
 
-// It has none of our memory any more, and comes back to a queue when it has some again.
+// It has none of the budget's memory any more, and comes back to a queue when it has some again.
 bool is_gone(PageState state) {
   return state == PageState::kAbsent || state == PageState::kPoisoned || state == PageState::kMapped;
 }
 
+// Claims a page in the state it was seen in. False: another thread was faster, or the page is pinned. The pins
+// are looked at after the claim: a thread that pins the page later waits for its owner.
+bool claim_unpinned(Region& region, std::size_t page, PageState state) {
+  if (!region.states().claim(page, state)) return false;
+  if (!region.pins().cover(page)) return true;
+  if (region.states().finish(page, state)) region.wake({page, 1});
+  return false;
+}
+
 }  // namespace
 
-void Evictor::add(Region& region, PageSpan span) { put_back(Queue::kShown, region, span); }
+// Of a small budget no more than its slack, or what was just hidden goes before it had time to be touched
+// again.
+std::uint64_t Evictor::batch_bytes() const noexcept { return std::min(kBatchBytes, budget_.slack()); }
 
-void Evictor::put_back(Queue queue, Region& region, PageSpan span) {
+void Evictor::add(Region& region, PageSpan span) { enqueue(Queue::kShown, region, span); }
+
+void Evictor::enqueue(Queue queue, Region& region, PageSpan span) {
   if (!budget_.limited() || span.count == 0) return;
+  USERFAULT_CHECK(region.managed(), "a page that cannot be evicted is queued for it");
   const base::MutexLock lock(mutex_);
   at(queue).push_back({&region, span});
   if (queue == Queue::kHidden) hidden_bytes_ += bytes_of(region, span);
 }
 
-bool Evictor::forget(const Region& region) {
+void Evictor::count_unhidden(const Region& region, PageSpan span) {
+  USERFAULT_CHECK(hidden_bytes_ >= bytes_of(region, span), "fewer bytes than none are hidden");
+  hidden_bytes_ -= bytes_of(region, span);
+}
+
+bool Evictor::forget(Region& region) {
   const base::MutexLock lock(mutex_);
   const auto its = [&](const Entry& entry) { return entry.region == &region; };
   for (const Entry& entry : hidden_)
-    if (its(entry)) hidden_bytes_ -= bytes_of(region, entry.span);
+    if (its(entry)) count_unhidden(region, entry.span);
   std::erase_if(shown_, its);
   std::erase_if(hidden_, its);
   return !region.in_use();
@@ -49,33 +72,32 @@ std::vector<Evictor::Picked> Evictor::pick(Queue which, std::uint64_t bytes) {
     const Entry entry = queue.front();
     queue.pop_front();
     found += bytes_of(*entry.region, entry.span);
-    if (which == Queue::kHidden) hidden_bytes_ -= bytes_of(*entry.region, entry.span);
-    picked.push_back({RegionUse(*entry.region, use_ended_), entry.span});
+    if (which == Queue::kHidden) count_unhidden(*entry.region, entry.span);
+    picked.push_back({RegionUse(*entry.region), entry.span});
   }
   return picked;
 }
 
-std::uint64_t Evictor::make_room(std::uint64_t bytes, const std::function<void()>& before_waiting) {
+std::uint64_t Evictor::evict(std::uint64_t bytes, const FaultContext& context) {
   std::uint64_t freed = 0;
   for (std::size_t looks = 0; freed < bytes && looks < kMostLooks;) {
-    std::vector<Picked> picked = pick_hidden(bytes - freed);
+    const std::vector<Picked> picked = pick_next_to_go(bytes - freed);
     if (picked.empty()) break;
     looks += picked.size();
-    std::vector<Run> runs;
-    for (Picked& one : picked) claim(one, runs);
-    freed += evict(runs, before_waiting);
+    std::vector<PageRun> runs;
+    for (const Picked& one : picked) claim_what_may_go(one, runs);
+    freed += write_and_drop(runs, context);
   }
   return freed;
 }
 
-// What is next to go.
-std::vector<Evictor::Picked> Evictor::pick_hidden(std::uint64_t bytes) {
+std::vector<Evictor::Picked> Evictor::pick_next_to_go(std::uint64_t bytes) {
   if (policy_ == Eviction::kClock) hide_some(bytes);
   const base::MutexLock lock(mutex_);
   return pick(policy_ == Eviction::kClock ? Queue::kHidden : Queue::kShown, bytes);
 }
 
-// Twice what is to go, until enough is hidden: so it is not all done by the first who needs memory.
+// Twice what is to go, until enough is hidden: so the first thread that needs memory does not do it all.
 void Evictor::hide_some(std::uint64_t bytes) {
   std::vector<Picked> picked;
   {
@@ -83,46 +105,45 @@ void Evictor::hide_some(std::uint64_t bytes) {
     if (hidden_bytes_ >= budget_.limit() / kHiddenPart) return;
     picked = pick(Queue::kShown, 2 * bytes);
   }
-  for (Picked& one : picked) hide(one);
+  for (const Picked& one : picked) hide_span(one);
 }
 
-void Evictor::hide(Picked& picked) {
+void Evictor::hide_span(const Picked& picked) {
   Region& region = *picked.region;
-  Run run{.region = picked.region.share(), .span = {}};
+  PageRun run{.region = picked.region.share(), .span = {}};
   for (std::size_t page = picked.span.first; page < picked.span.end(); ++page) {
     const PageState state = region.states().get(page);
     const bool mapped = state == PageState::kResident || state == PageState::kDirty;
-    const bool claimed = mapped && !region.pins().cover(page) && region.states().claim(page, state);
-    const bool pinned = claimed && region.pins().cover(page);
-    if (pinned && region.states().finish(page, state)) region.wake({page, 1});
-    if (run.span.count != 0 && (!claimed || pinned || state != run.was || run.span.end() != page)) hide_run(run);
-    if (claimed && !pinned) {
+    const bool claimed = mapped && !region.pins().cover(page) && claim_unpinned(region, page, state);
+    if (run.span.count != 0 && (!claimed || state != run.was || run.span.end() != page)) hide_run(run);
+    if (claimed) {
       if (run.span.count == 0) run.span.first = page;
       ++run.span.count;
       run.was = state;
     } else if (!is_gone(state)) {
-      // Pinned, or somebody's, or hidden already: looked at again when its turn comes.
-      put_back(is_idle(state) ? Queue::kHidden : Queue::kShown, region, {page, 1});
+      // Pinned, or owned, or hidden already: looked at again when its turn comes.
+      enqueue(is_idle(state) ? Queue::kHidden : Queue::kShown, region, {page, 1});
     }
   }
   if (run.span.count != 0) hide_run(run);
 }
 
-void Evictor::hide_run(Run& run) {
+// Empties the run.
+void Evictor::hide_run(PageRun& run) {
   if (run.region->scans()) {
-    const std::vector<Run> parts = hide_and_look(run, budget_);
-    for (const Run& part : parts) {
-      WriteBack::release(part, part.was);
-      put_back(Queue::kHidden, *part.region, part.span);
+    const std::vector<PageRun> parts = hide_and_look(run, budget_);
+    for (const PageRun& part : parts) {
+      part.finish(part.was);
+      enqueue(Queue::kHidden, *part.region, part.span);
     }
-    if (parts.empty()) keep(run, run.was);
+    if (parts.empty()) retain(run, run.was);
     run.span = {};
     return;
   }
   const bool hidden = run.region->hide(run.span);
   const PageState idle = run.was == PageState::kDirty ? PageState::kIdleDirty : PageState::kIdle;
-  WriteBack::release(run, hidden ? idle : run.was);
-  put_back(hidden ? Queue::kHidden : Queue::kShown, *run.region, run.span);
+  run.finish(hidden ? idle : run.was);
+  enqueue(hidden ? Queue::kHidden : Queue::kShown, *run.region, run.span);
   run.span = {};
 }
 
@@ -131,86 +152,74 @@ bool Evictor::may_go(PageState state) const noexcept {
 }
 
 // Makes runs of what may go, and puts the rest back.
-void Evictor::claim(Picked& picked, std::vector<Run>& runs) {
+void Evictor::claim_what_may_go(const Picked& picked, std::vector<PageRun>& runs) {
   Region& region = *picked.region;
   PageSpan kept;
-  bool join = false;  // to the last run
   for (std::size_t page = picked.span.first; page < picked.span.end(); ++page) {
     const PageState state = region.states().get(page);
-    bool mine =
-        may_go(state) && !(is_dirty(state) && region.write_hold().active()) && region.states().claim(page, state);
-    if (mine && region.pins().cover(page)) {
-      if (region.states().finish(page, state)) region.wake({page, 1});
-      mine = false;
-    }
-    if (mine) {
-      join = join && runs.back().was == state;
-      if (join) {
-        ++runs.back().span.count;
-      } else {
-        runs.push_back({.region = picked.region.share(), .span = {page, 1}, .was = state});
-      }
-      join = true;
+    const bool held = is_dirty(state) && region.write_hold().active();
+    if (may_go(state) && !held && claim_unpinned(region, page, state)) {
+      append_page(runs, picked.region, page, state, page != picked.span.first);
       continue;
     }
-    join = false;
     if (is_gone(state)) continue;
     if (kept.count == 0 || kept.end() != page) {
-      put_back(Queue::kShown, region, kept);
+      enqueue(Queue::kShown, region, kept);
       kept = {page, 0};
     }
     ++kept.count;
   }
-  put_back(Queue::kShown, region, kept);
+  enqueue(Queue::kShown, region, kept);
 }
 
-std::uint64_t Evictor::evict(std::span<Run> runs, const std::function<void()>& before_waiting) {
-  std::vector<Run> ready;
-  for (Run& run : runs) {
+// The runs that no thread can write to any more; the others are retained.
+std::vector<PageRun> Evictor::hold_writers_off(std::span<PageRun> runs) {
+  std::vector<PageRun> ready;
+  for (PageRun& run : runs) {
     if (run.region->scans() && !is_idle(run.was)) {
-      std::vector<Run> parts = hide_and_look(run, budget_);
-      if (parts.empty()) keep(run, run.was);
+      std::vector<PageRun> parts = hide_and_look(run, budget_);
+      if (parts.empty()) retain(run, run.was);
       std::ranges::move(parts, std::back_inserter(ready));
     } else if (run.was == PageState::kDirty && !run.region->protect(run.span)) {
-      keep(run, run.was);
+      retain(run, run.was);
     } else {
       ready.push_back(std::move(run));
     }
   }
-  const auto dirty = [](const Run& run) { return is_dirty(run.was); };
-  if (before_waiting && std::ranges::any_of(ready, dirty)) before_waiting();
+  return ready;
+}
+
+std::uint64_t Evictor::write_and_drop(std::span<PageRun> runs, const FaultContext& context) {
+  std::vector<PageRun> ready = hold_writers_off(runs);
+  if (std::ranges::any_of(ready, [](const PageRun& run) { return is_dirty(run.was); })) context.before_waiting();
   write_back_.write(ready, 1);
   std::uint64_t freed = 0;
-  for (Run& run : ready) freed += drop(run);
+  for (const PageRun& run : ready) freed += drop_run(run);
   return freed;
 }
 
-std::uint64_t Evictor::drop(Run& run) {
+std::uint64_t Evictor::drop_run(const PageRun& run) {
   Region& region = *run.region;
   if (run.code != 0) {
-    keep(run, run.was);
+    retain(run, run.was);
     return 0;
   }
-  const std::uint64_t bytes = bytes_of(region, run.span);
-  if (is_dirty(run.was)) {
-    region.counters().dirty_bytes.subtract(bytes);
-    budget_.subtract_dirty(bytes);
-  }
+  const std::uint64_t bytes = run.bytes();
+  if (is_dirty(run.was)) subtract_dirty(region.counters(), budget_, bytes);
   if (!region.drop(run.span)) {
-    keep(run, is_idle(run.was) ? PageState::kIdle : PageState::kResident);
+    retain(run, is_idle(run.was) ? PageState::kIdle : PageState::kResident);
     return 0;
   }
   region.counters().evictions.add(run.span.count);
-  region.counters().resident_bytes.subtract(bytes);
-  budget_.subtract_resident(bytes);
-  WriteBack::release(run, PageState::kAbsent);
-  budget_.give(bytes);
+  subtract_resident(region.counters(), budget_, bytes);
+  run.finish(PageState::kAbsent);
+  budget_.give_back(bytes);
   return bytes;
 }
 
-void Evictor::keep(Run& run, PageState state) {
-  WriteBack::release(run, state);
-  put_back(Queue::kShown, *run.region, run.span);
+void Evictor::retain(const PageRun& run, PageState state) {
+  run.finish(state);
+  enqueue(Queue::kShown, *run.region, run.span);
 }
 
 }  // namespace userfault::pager

@@ -6,7 +6,7 @@
 // are hidden before they come to the second: their memory stays, the next touch is a minor fault,
 // which shows the page again at the price of a fault without a store. What was not touched by the
 // time its turn comes in the second queue goes; what was, goes back to the end of the first. The
-// kernel tells nobody without privileges which pages were read; this way a page tells itself.
+// kernel tells no unprivileged process which pages were read; this way a page tells by itself.
 //
 // A dirty page is protected, written to the store, and then dropped; a thread that touches it
 // meanwhile waits until it can come back from the store. When the store does not take it, it stays.
@@ -15,30 +15,34 @@
 #pragma once
 
 #include <deque>
-#include <functional>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "base/mutex.h"
 #include "pager/budget.h"
-#include "pager/region.h"
+#include "pager/fault_context.h"
+#include "pager/page_run.h"
 #include "pager/write_back.h"
+#include "userfault/pager.h"
 
 namespace userfault::pager {
 
 class Evictor {
  public:
-  Evictor(const PagerOptions& options, Budget& budget, WriteBack& write_back, UseEnded& use_ended)
-      : policy_(options.eviction), budget_(budget), write_back_(write_back), use_ended_(use_ended) {}
+  Evictor(const PagerOptions& options, Budget& budget, WriteBack& write_back)
+      : policy_(options.eviction), budget_(budget), write_back_(write_back) {}
 
   // These pages are in memory now.
   void add(Region& region, PageSpan span);
-  // Takes all of a region's spans out. True when nobody can come with new ones: it has no users.
-  [[nodiscard]] bool forget(const Region& region);
+  // Takes all of a region's spans out. True when no thread can come with new ones: it has no users.
+  [[nodiscard]] bool forget(Region& region);
 
   // Evicts until `bytes` are given back or nothing more can be found with reasonable trouble; how
-  // many were. `before_waiting` is called before a store is written to.
-  std::uint64_t make_room(std::uint64_t bytes, const std::function<void()>& before_waiting);
+  // many were.
+  std::uint64_t evict(std::uint64_t bytes, const FaultContext& context);
+  // What is worth being evicted together: one look at the queues, one batch to the store.
+  [[nodiscard]] std::uint64_t batch_bytes() const noexcept;
 
  private:
   struct Entry {
@@ -55,22 +59,25 @@ class Evictor {
   [[nodiscard]] std::deque<Entry>& at(Queue queue) USERFAULT_REQUIRES(mutex_) {
     return queue == Queue::kShown ? shown_ : hidden_;
   }
+  void count_unhidden(const Region& region, PageSpan span) USERFAULT_REQUIRES(mutex_);
   [[nodiscard]] std::vector<Picked> pick(Queue queue, std::uint64_t bytes) USERFAULT_REQUIRES(mutex_);
-  [[nodiscard]] std::vector<Picked> pick_hidden(std::uint64_t bytes);
+  [[nodiscard]] std::vector<Picked> pick_next_to_go(std::uint64_t bytes);
+  void enqueue(Queue queue, Region& region, PageSpan span);
+
   void hide_some(std::uint64_t bytes);
-  void put_back(Queue queue, Region& region, PageSpan span);
-  void hide(Picked& picked);
-  void hide_run(Run& run);
-  void claim(Picked& picked, std::vector<Run>& runs);
+  void hide_span(const Picked& picked);
+  void hide_run(PageRun& run);
+
   [[nodiscard]] bool may_go(PageState state) const noexcept;
-  [[nodiscard]] std::uint64_t evict(std::span<Run> runs, const std::function<void()>& before_waiting);
-  [[nodiscard]] std::uint64_t drop(Run& run);
-  void keep(Run& run, PageState state);
+  void claim_what_may_go(const Picked& picked, std::vector<PageRun>& runs);
+  [[nodiscard]] std::vector<PageRun> hold_writers_off(std::span<PageRun> runs);
+  [[nodiscard]] std::uint64_t write_and_drop(std::span<PageRun> runs, const FaultContext& context);
+  [[nodiscard]] std::uint64_t drop_run(const PageRun& run);
+  void retain(const PageRun& run, PageState state);
 
   const Eviction policy_;
   Budget& budget_;
   WriteBack& write_back_;
-  UseEnded& use_ended_;
   base::Mutex mutex_;
   std::deque<Entry> shown_ USERFAULT_GUARDED_BY(mutex_);
   std::deque<Entry> hidden_ USERFAULT_GUARDED_BY(mutex_);

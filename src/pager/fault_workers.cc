@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// The threads that answer faults.
-//
-// One of them, the leader, reads messages. While the store answers at once the leader does
-// everything itself: one thread, one read, one copy a fault, no hand-over. It gives the lead to the
-// next thread when it would have to wait for the store, or when one read brought several faults.
-// The rejected way: all threads blocked in read(2). The kernel wakes all of them for each message,
-// and on a machine with few processors the losers cost as much as the fault.
+#include "pager/fault_workers.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
-#include "pager/core.h"
+#include "base/check.h"
+#include "base/page_size.h"
 
 namespace userfault::pager {
 namespace {
+
+constexpr std::size_t kMostMessages = 16;
+// With others that take over, a few are enough: what is left in the queue is the next leader's.
+constexpr std::size_t kMostShared = 4;
 
 [[noreturn]] void die(const Error& error) {
   std::fprintf(stderr, "userfault: the pager cannot read its descriptor: %s\n", error.message().c_str());
@@ -24,42 +24,81 @@ namespace {
 
 }  // namespace
 
-void Core::work() {
-  std::unique_lock leader(leader_);
-  const std::function<void()> hand_over = [&] {
-    if (leader.owns_lock()) leader.unlock();
-  };
-  // With a single worker there is nobody to hand over to, and the store may as well wait.
-  const std::function<void()> before_waiting = workers_count_ > 1 ? hand_over : std::function<void()>();
-  std::array<Message, 16> buffer;
-  const std::size_t most = workers_count_ > 1 ? 4 : buffer.size();
-  // Asking for more than one message makes the kernel look for a second, which a lone fault waits
-  // for. So most reads ask for one, and one in sixteen finds out whether more are queued.
-  std::size_t ask = 1;
-  std::size_t lone = 0;
-  // Ended by the doorbell's message alone: if a worker left because of stopping_, there could be
-  // nobody to answer the bell.
-  while (!rung_) {
-    const std::span<Message> room = std::span(buffer).first(ask);
-    auto messages = look_before_sleeping(room);
+// Asking for more than one message makes the kernel look for a second, which a lone fault waits
+// for. So most reads ask for one, and one in sixteen finds out whether more are queued.
+class FaultWorkers::Appetite {
+ public:
+  explicit Appetite(std::size_t most) noexcept : most_(most) {}
+  [[nodiscard]] std::size_t next() const noexcept { return next_; }
+  void got(std::size_t messages) noexcept {
+    lone_ = messages > 1 ? 0 : lone_ + 1;
+    next_ = lone_ % 16 == 0 ? most_ : 1;
+  }
+
+ private:
+  const std::size_t most_;
+  std::size_t next_ = 1;
+  std::size_t lone_ = 0;
+};
+
+FaultWorkers::FaultWorkers(const Descriptor& descriptor, unsigned threads, RegionTable& regions, FaultService& service,
+                           FaultsInService& in_service) noexcept
+    : descriptor_(descriptor), threads_wanted_(threads), regions_(regions), service_(service), in_service_(in_service) {
+  USERFAULT_CHECK(threads != 0, "a pager has no worker");
+}
+
+// Where the first thread could not be started the bell would not be answered.
+FaultWorkers::~FaultWorkers() {
+  if (std::ranges::any_of(threads_, &base::Thread::running)) doorbell_.ring();
+}
+
+Result<void> FaultWorkers::start() {
+  USERFAULT_CHECK(threads_.empty(), "the workers are started twice");
+  if (auto installed = doorbell_.install(descriptor_); !installed) return installed;
+  threads_.resize(threads_wanted_);
+  for (base::Thread& thread : threads_)
+    if (const int code = thread.start("uf-fault", [this] { run(); }); code != 0)
+      return Unexpected(Error{.operation = Operation::kOpen, .code = code, .refused_by = Refuser::kLimit});
+  return {};
+}
+
+// Ended by the doorbell's message alone: if a worker left for another reason, the bell might be answered by
+// none.
+void FaultWorkers::run() {
+  Lead lead(lead_);
+  std::array<Message, kMostMessages> buffer;
+  Appetite appetite(several() ? kMostShared : buffer.size());
+  for (lead.take(); !doorbell_.has_rung();) {
+    assert_leads(lead);
+    const std::span<Message> messages = read(std::span(buffer).first(appetite.next()));
+    appetite.got(messages.size());
+    const auto count = static_cast<std::uint32_t>(messages.size());
+    in_service_.begin(count);
+    if (count > 1 && several()) lead.hand_over();
+    for (const Message& message : messages) serve(message, lead);
+    in_service_.end(count);
+    if (!lead.held()) lead.take();
+  }
+}
+
+void FaultWorkers::assert_leads(const Lead& lead) const {
+  USERFAULT_CHECK(lead.held(), "a worker reads messages without the lead");
+}
+
+// At least one message.
+std::span<Message> FaultWorkers::read(std::span<Message> room) {
+  for (;;) {
+    auto messages = poll_before_sleeping(room);
     if (!messages || messages->empty()) messages = descriptor_.read(room);
-    if (!messages && messages.error().code == EINTR) continue;
-    if (!messages) die(messages.error());
-    const auto count = static_cast<std::uint32_t>(messages->size());
-    lone = count > 1 ? 0 : lone + 1;
-    ask = lone % 16 == 0 ? most : 1;
-    faults_in_service_ += count;
-    if (count > 1 && workers_count_ > 1) hand_over();
-    for (const Message& message : *messages) serve(message, before_waiting);
-    if (faults_in_service_.fetch_sub(count) == count) faults_in_service_.notify_all();
-    if (!leader.owns_lock()) leader.lock();
+    if (messages) return *messages;
+    if (messages.error().code != EINTR) die(messages.error());
   }
 }
 
 // Falling asleep and being woken is most of a fault's time where an idle processor has to be fetched
 // out of a deep sleep, so the leader looks for the next fault a few microseconds first, as long as that
 // pays (busy_poll.h). The user engine's read does so itself.
-Result<std::span<Message>> Core::look_before_sleeping(std::span<Message> room) {
+Result<std::span<Message>> FaultWorkers::poll_before_sleeping(std::span<Message> room) {
   if (descriptor_.engine() != EngineKind::kKernel || !poll_.is_worth_it()) return room.first(0);
   BusyPoll::Round round(poll_);
   for (;;) {
@@ -73,111 +112,21 @@ Result<std::span<Message>> Core::look_before_sleeping(std::span<Message> room) {
   }
 }
 
-void Core::serve(const Message& message, const std::function<void()>& before_waiting) {
+void FaultWorkers::serve(const Message& message, Lead& lead) {
   const Fault* const fault = std::get_if<Fault>(&message);
   if (fault == nullptr) return;  // no layout event was asked for
-  if (const RegionUse region = find(fault->address); region) {
-    serve_fault(region, *fault, before_waiting);
+  if (const RegionUse region = regions_.find(fault->address); region) {
+    // With a single worker there is none to hand over to, and the store may as well wait.
+    service_.serve(region, *fault, several() ? FaultContext(lead, now_ns()) : FaultContext(now_ns()));
     return;
   }
-  const PageRange bell = PageRange::of(doorbell_.data(), doorbell_.length());
-  if (bell.contains(fault->address)) {
-    rung_ = true;
-    (void)descriptor_.zeropage_fully(bell);
+  if (doorbell_.contains(fault->address)) {
+    doorbell_.answer(descriptor_);
     return;
   }
   // A region that is being closed: the thread shall try again, and find the memory gone.
-  const std::size_t page = doorbell_.length();
+  const std::size_t page = base::page_size();
   (void)descriptor_.wake({fault->address & ~(page - 1), page});
-}
-
-void Core::serve_fault(const RegionUse& region, const Fault& fault, const std::function<void()>& before_waiting) {
-  Counters& counters = region->counters();
-  counters.faults.add(1);
-  const std::size_t page = region->page_of(fault.address);
-  const PageState state = region->states().claim_or_want(page);
-  if (state == PageState::kAbsent) {
-    fill_for_fault(region, page, fault.write && region->writable(), before_waiting);
-    return;
-  }
-  if (state == PageState::kOwned) {
-    counters.repeated.add(1);
-    return;  // its owner wakes the thread
-  }
-  if (state == PageState::kMapped) {
-    counters.repeated.add(1);  // the message is older than the mapping
-    region->wake({page, 1});
-    return;
-  }
-  // It was filled, or poisoned, once. Either it is there, and the message is older than that; or the
-  // program has dropped it since, and it has to come back.
-  const bool there = !region->managed() && region->surely_present(fault.address);
-  if (there || !region->states().claim(page, state)) {
-    counters.repeated.add(1);
-    region->wake({page, 1});
-  } else if (region->managed() && state != PageState::kPoisoned) {
-    revive(region, page, state, fault, before_waiting);
-  } else {
-    if (state == PageState::kResident) forget_content(*region, state);
-    refill(region, page, fault.write && region->writable(), before_waiting);
-  }
-}
-
-// The caller owns the page, and it alone is filled.
-void Core::refill(const RegionUse& region, std::size_t page, bool write, const std::function<void()>& before_waiting) {
-  const FillOrder order{
-      .span = {page, 1}, .demanded = page, .cause = Cause::kFault, .write = write, .since_ns = now_ns()};
-  if (take_memory(*region, 1, before_waiting) == 0) {
-    wait_for_memory(region, order);
-  } else {
-    filler_.fill(region, order, before_waiting);
-  }
-}
-
-// The same, with its neighbours as far as that is worth it.
-void Core::fill_for_fault(const RegionUse& region, std::size_t page, bool write,
-                          const std::function<void()>& before_waiting) {
-  FillOrder order{.span = {page, 1}, .demanded = page, .cause = Cause::kFault, .write = write, .since_ns = now_ns()};
-  std::size_t upwards = 1;
-  if (region->detects_streams()) {
-    const auto advice = region->streams().on_fault(page);
-    if (advice.ahead.count != 0) enqueue(*region, {advice.ahead, advice.stride}, true);
-    if (advice.passed != 0) count_hits(*region, advice.passed);
-    upwards = advice.now.count;
-  }
-  const std::size_t most = std::max(upwards, region->around());
-  const std::size_t taken = take_memory(*region, most, before_waiting);
-  if (taken == 0) {
-    wait_for_memory(region, order);
-    return;
-  }
-  if (upwards > 1) order.span.count += region->claim_upwards(page + 1, std::min(upwards, taken) - 1);
-  if (order.span.count == 1 && region->around() > 1) order.span = claim_around(*region, page, taken);
-  budget_.give((taken - order.span.count) * region->page_size());
-  filler_.fill(region, order, before_waiting);
-}
-
-// A walk has passed pages that were asked for ahead. Not all of them need have been fetched.
-void Core::count_hits(Region& region, std::size_t pages) {
-  Counters& counters = region.counters();
-  const std::uint64_t fetched = counters.pages_by_prefetch.get();
-  const std::uint64_t hits = counters.prefetch_hits.get();
-  counters.prefetch_hits.add(std::min<std::uint64_t>(pages, fetched - std::min(hits, fetched)));
-}
-
-// The aligned block of pages around one that is ours already, as far as it is free; `most` pages.
-PageSpan Core::claim_around(Region& region, std::size_t page, std::size_t most) {
-  const std::size_t first = page & ~(region.around() - 1);
-  const std::size_t above = region.claim_upwards(page + 1, std::min(most, first + region.around() - page) - 1);
-  const std::size_t below = region.claim_downwards(page, std::min(most - above - 1, page - first));
-  return {page - below, below + 1 + above};
-}
-
-// Ends the workers, of whom one may be blocked in read(2): with a fault of our own.
-void Core::ring() {
-  if (threads_.empty()) return;
-  const volatile std::byte* const bell = doorbell_.data();
-  (void)*bell;
 }
 
 }  // namespace userfault::pager

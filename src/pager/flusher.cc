@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <iterator>
 
-#include "pager/page_filler.h"
+#include "base/check.h"
+#include "pager/accounting.h"
+#include "pager/sizes.h"
 
 namespace userfault::pager {
 namespace {
@@ -19,9 +21,9 @@ Error store_error(PageRange range, int code) {
 }  // namespace
 
 // A page that is owned may become dirty, or may be on its way to the store: it is waited for. While
-// we wait we own nothing, so two flushes never wait for each other.
-// What was written without anybody noticing is looked for once, before the walk. By the time the walk comes
-// to a page somebody may have owned it and given it back: what it was looked like then still counts.
+// this thread waits it owns nothing, so two flushes never wait for each other.
+// What was written without a fault is looked for once, before the walk. By the time the walk comes to a page
+// another thread may have owned it and given it back: what it looked like before still counts.
 Result<void> Flusher::flush(const RegionUse& region) const {
   PageStates& states = region->states();
   Batch batch;
@@ -35,7 +37,7 @@ Result<void> Flusher::flush(const RegionUse& region) const {
         if (region->scans()) written[page] = written[page] || region->find_written({page, 1})[0];
       } else if (state == PageState::kResident && written[page]) {
         mark_dirty(region, page);
-      } else if (!is_dirty(state) || take(region, page, state, batch)) {
+      } else if (!is_dirty(state) || claim(region, page, state, batch)) {
         break;
       }
     }
@@ -48,18 +50,17 @@ Result<void> Flusher::flush(const RegionUse& region) const {
   return {};
 }
 
-// A page that is in memory and was written without anybody noticing; unless it is somebody's just now.
+// A page that is in memory and was written without a fault; unless a thread owns it just now.
 void Flusher::mark_dirty(const RegionUse& region, std::size_t page) const {
   if (!region->states().claim(page, PageState::kResident)) return;
-  region->counters().dirty_bytes.add(region->page_size());
-  budget_.add_dirty(region->page_size());
+  add_dirty(region->counters(), budget_, region->page_size());
   if (region->states().finish(page, PageState::kDirty)) region->wake({page, 1});
 }
 
 // Makes a run ready to be copied. False: it cannot be.
-bool Flusher::hold_writers_off(Run& run, std::vector<Run>& ready) const {
+bool Flusher::hold_writers_off(PageRun& run, std::vector<PageRun>& ready) const {
   if (run.was == PageState::kDirty && run.region->scans()) {
-    std::vector<Run> parts = hide_and_look(run, budget_);
+    std::vector<PageRun> parts = hide_and_look(run, budget_);
     std::ranges::move(parts, std::back_inserter(ready));
     return !parts.empty();
   }
@@ -78,46 +79,42 @@ std::uint64_t Flusher::write_some(const RegionUse& region) const {
     const std::size_t page = (start + looked) % pages;
     const PageState state = region->states().get(page);
     // A pinned page stays dirty whatever is done, so it is left to flush().
-    if (is_dirty(state) && !region->pins().cover(page)) (void)take(region, page, state, batch);
+    if (is_dirty(state) && !region->pins().cover(page)) (void)claim(region, page, state, batch);
   }
   region->sweep() = (start + looked) % pages;
   write(batch, 1);
   return batch.cleaned;
 }
 
-// False when somebody else was faster.
-bool Flusher::take(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const {
+// False when another thread was faster.
+bool Flusher::claim(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const {
   if (!region->states().claim(page, state)) return false;
-  const bool joins = !batch.runs.empty() && batch.runs.back().span.end() == page && batch.runs.back().was == state &&
-                     batch.runs.back().span.count * region->page_size() < kFillBytes;
-  if (joins) {
-    ++batch.runs.back().span.count;
-  } else {
-    batch.runs.push_back({.region = region.share(), .span = {page, 1}, .was = state});
-  }
+  const bool joins = !batch.runs.empty() && batch.runs.back().bytes() < kFillBytes;
+  append_page(batch.runs, region, page, state, joins);
   batch.bytes += region->page_size();
   return true;
 }
 
 void Flusher::write(Batch& batch, int attempts) const {
-  std::vector<Run> ready;
-  for (Run& run : batch.runs) {
+  std::vector<PageRun> ready;
+  for (PageRun& run : batch.runs) {
     if (hold_writers_off(run, ready)) continue;
     run.code = EAGAIN;
-    settle(run, batch);
+    finish_written(run, batch);
   }
   write_back_.write(ready, attempts);
-  for (const Run& run : ready) settle(run, batch);
+  for (const PageRun& run : ready) finish_written(run, batch);
   batch.runs.clear();
   batch.bytes = 0;
 }
 
-// A device may write to a pinned page at any time without anybody noticing: it stays dirty.
-void Flusher::settle(const Run& run, Batch& batch) const {
+// A device may write to a pinned page at any time without a fault: it stays dirty.
+void Flusher::finish_written(const PageRun& run, Batch& batch) const {
+  USERFAULT_CHECK(is_dirty(run.was), "a page that is clean was written back");
   Region& region = *run.region;
   if (run.code != 0) {
     if (batch.result) batch.result = Unexpected(store_error(region.range_of(run.span), run.code));
-    WriteBack::release(run, run.was);
+    run.finish(run.was);
     return;
   }
   bool wanted = false;
@@ -127,8 +124,7 @@ void Flusher::settle(const Run& run, Batch& batch) const {
       continue;
     }
     batch.cleaned += region.page_size();
-    region.counters().dirty_bytes.subtract(region.page_size());
-    budget_.subtract_dirty(region.page_size());
+    subtract_dirty(region.counters(), budget_, region.page_size());
     wanted |= region.states().finish(page, is_idle(run.was) ? PageState::kIdle : PageState::kResident);
   }
   if (wanted) region.wake(run.span);

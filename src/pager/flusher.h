@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing a region's dirty pages back while they stay in memory.
+// Writing a region's dirty pages back while they stay in memory. Threads: any; no lock of its own.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "pager/budget.h"
+#include "pager/page_run.h"
 #include "pager/write_back.h"
 
 namespace userfault::pager {
@@ -18,22 +20,22 @@ class Flusher {
   [[nodiscard]] Result<void> flush(const RegionUse& region) const;
 
   // Writes some dirty pages, going on where the last call for this region ended; how many bytes are clean
-  // now. Leaves pinned pages alone, and those that somebody else is at work on.
+  // now. Leaves pinned pages alone, and those that another thread owns.
   std::uint64_t write_some(const RegionUse& region) const;
 
  private:
-  // Dirty pages that are ours and protected by now, to be written together.
+  // Dirty pages that this thread has claimed, to be written together.
   struct Batch {
-    std::vector<Run> runs;
+    std::vector<PageRun> runs;
     std::uint64_t bytes = 0;
     std::uint64_t cleaned = 0;
     Result<void> result;  // the first error
   };
   void mark_dirty(const RegionUse& region, std::size_t page) const;
-  bool take(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const;
-  [[nodiscard]] bool hold_writers_off(Run& run, std::vector<Run>& ready) const;
+  [[nodiscard]] bool claim(const RegionUse& region, std::size_t page, PageState state, Batch& batch) const;
+  [[nodiscard]] bool hold_writers_off(PageRun& run, std::vector<PageRun>& ready) const;
   void write(Batch& batch, int attempts) const;
-  void settle(const Run& run, Batch& batch) const;
+  void finish_written(const PageRun& run, Batch& batch) const;
 
   Budget& budget_;
   WriteBack& write_back_;

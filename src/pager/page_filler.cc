@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pager/page_filler.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <thread>
+
+#include "base/check.h"
+#include "pager/sizes.h"
 
 namespace userfault::pager {
 namespace {
@@ -26,7 +31,7 @@ struct Alike {
 };
 
 // The longest run of one kind that `bytes` begins with. Short runs of zero pages count as data.
-Alike next_run(const std::byte* bytes, std::size_t pages, std::size_t page_size) {
+Alike next_alike(const std::byte* bytes, std::size_t pages, std::size_t page_size) {
   const auto zero_at = [&](std::size_t i) { return all_zero(bytes + i * page_size, page_size); };
   std::size_t zeroes = 0;
   while (zeroes < pages && zero_at(zeroes)) ++zeroes;
@@ -39,132 +44,147 @@ Alike next_run(const std::byte* bytes, std::size_t pages, std::size_t page_size)
   return {pages, false};
 }
 
-// Such a page is installed on its own.
+// Whether the pages are the one that a thread wants to write to: such a page is installed on its own.
 bool is_written(const Region& region, const FillOrder& order, PageSpan span) {
-  return region.writable() && order.write && order.demanded - span.first < span.count;
+  return region.writable() && order.write && order.demands_one_of(span);
 }
 
 }  // namespace
 
-struct PageFiller::Fill {
+struct PageFiller::StoreRead {
   PageFiller* filler = nullptr;
   RegionUse region;
   FillOrder order;
   int attempt = 0;
   std::byte* staging = nullptr;
   StoreRequest request;
+  bool asked = false;          // and not yet answered
   bool* would_wait = nullptr;  // where to note that the store refused to wait; on the asker's stack
 };
 
-PageFiller::PageFiller(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned fills)
+PageFiller::PageFiller(const PagerOptions& options, ErrorLog& errors, Budget& budget, Evictor& evictor, unsigned reads)
     : attempts_(std::max(1, options.store_attempts)),
       pause_(options.store_pause),
       errors_(errors),
       budget_(budget),
       evictor_(evictor),
-      memory_(base::OwnedMapping::anonymous(kStagingBytes * fills)),
+      memory_(base::OwnedMapping::anonymous(kStagingBytes * reads)),
       zeroes_(base::OwnedMapping::anonymous(kStagingBytes)) {
   if (!memory_.valid()) return;
   ::madvise(memory_.data(), memory_.length(), MADV_HUGEPAGE);
-  for (unsigned i = 0; i < fills; ++i) {
-    auto fill = std::make_unique<Fill>();
-    fill->filler = this;
-    fill->staging = memory_.data() + i * kStagingBytes;
-    free_.push_back(fill.get());
-    all_.push_back(std::move(fill));
+  for (unsigned i = 0; i < reads; ++i) {
+    auto read = std::make_unique<StoreRead>();
+    read->filler = this;
+    read->staging = memory_.data() + i * kStagingBytes;
+    free_.push_back(read.get());
+    all_.push_back(std::move(read));
   }
 }
 
-// Every Fill has come back by then, so no store calls us any more.
+// After the last StoreRead has come back no store calls into the filler any more.
 PageFiller::~PageFiller() {
-  std::unique_lock lock(pool_mutex_);
-  pool_changed_.wait(lock, [this] { return free_.size() == all_.size(); });
+  const base::MutexLock lock(mutex_);
+  while (free_.size() != all_.size()) returned_.wait(mutex_);
 }
 
-PageFiller::Fill* PageFiller::take(const std::function<void()>& before_waiting) {
-  std::unique_lock lock(pool_mutex_);
-  if (free_.empty() && before_waiting) {
-    lock.unlock();
-    before_waiting();
-    lock.lock();
-  }
-  pool_changed_.wait(lock, [this] { return !free_.empty(); });
-  Fill* const fill = free_.back();
+PageFiller::StoreRead* PageFiller::try_take_read() {
+  const base::MutexLock lock(mutex_);
+  if (free_.empty()) return nullptr;
+  StoreRead* const read = free_.back();
   free_.pop_back();
-  return fill;
+  return read;
 }
 
-void PageFiller::give(Fill* fill) {
-  if (fill->order.cause == Cause::kPrefetch) fill->region->fetch_ends();
-  fill->region = {};
-  const std::lock_guard lock(pool_mutex_);
-  free_.push_back(fill);
-  // Under the lock: the destructor may be waiting, and then we are gone as soon as it is free.
-  pool_changed_.notify_all();
+PageFiller::StoreRead* PageFiller::take_read(const FaultContext& context) {
+  if (StoreRead* const read = try_take_read(); read != nullptr) return read;
+  context.before_waiting();
+  const base::MutexLock lock(mutex_);
+  while (free_.empty()) returned_.wait(mutex_);
+  StoreRead* const read = free_.back();
+  free_.pop_back();
+  return read;
 }
 
-void PageFiller::fill(const RegionUse& region, const FillOrder& order, const std::function<void()>& before_waiting) {
-  const std::size_t page = region->page_size();
-  const std::size_t most = std::max<std::size_t>(1, kFillBytes / page);
+void PageFiller::return_read(StoreRead* read) {
+  USERFAULT_CHECK(!read->asked, "a buffer is returned that a store may still write to");
+  if (read->order.ahead()) read->region->fetch_ends();
+  read->region = {};
+  const base::MutexLock lock(mutex_);
+  USERFAULT_CHECK(free_.size() < all_.size(), "a buffer of the filler is returned twice");
+  free_.push_back(read);
+  // Under the lock: the destructor may be waiting, and then the filler is gone as soon as it is free.
+  returned_.notify_all();
+}
+
+void PageFiller::fill(const RegionUse& region, const FillOrder& order, const FaultContext& context) {
+  USERFAULT_CHECK(order.span.count != 0, "no page at all is to be filled");
+  USERFAULT_CHECK(order.demanded == FillOrder::kNone || order.demands_one_of(order.span),
+                  "the page that a thread waits for is not among those to be filled");
+  const std::size_t most = std::max<std::size_t>(1, kFillBytes / region->page_size());
   PageSpan left = order.span;
   while (left.count != 0) {
-    if (const std::size_t mapped = order.may_map ? map(*region, order, left) : 0; mapped != 0) {
-      left = {left.first + mapped, left.count - mapped};
+    if (const std::size_t shown = order.may_map ? show_file(*region, order, left) : 0; shown != 0) {
+      left = {left.first + shown, left.count - shown};
       continue;
     }
     // What was claimed to be mapped at once is too much to be copied for one fault.
     if (order.cause == Cause::kFault && left.count > most) {
-      for (std::size_t at = left.first + most; at < left.end(); ++at)
-        if (abandon(*region, at)) region->wake({at, 1});
+      return_absent_and_wake(*region, {left.first + most, left.count - most});
       left.count = most;
     }
-    PageSpan piece{left.first, std::min(left.count, most)};
-    const std::size_t bytes = region->stored_bytes(piece);
-    const std::uint64_t offset = region->offset_of(piece.first);
-    const StoreExtent extent = region->store().extent(offset, bytes);
-    if (extent.length < bytes) piece.count = std::max<std::size_t>(1, static_cast<std::size_t>(extent.length) / page);
-    const std::size_t piece_bytes = region->stored_bytes(piece);
-    const std::byte* view = nullptr;
-    if (extent.zero && extent.length >= piece_bytes && (region->can_zero() || region->writable())) {
-      install_zeroes(*region, order, piece);
-    } else if (piece_bytes == piece.count * page && (view = region->store().view(offset, piece_bytes)) != nullptr) {
-      install(*region, order, piece, view);
-    } else {
-      Fill* const fill = take(before_waiting);
-      fill->region = region.share();
-      fill->order = order;
-      fill->order.span = piece;
-      fill->attempt = 1;
-      if (order.cause == Cause::kPrefetch) region->fetch_begins();
-      read(fill, before_waiting);
-    }
+    const PageSpan piece = fill_piece(region, order, {left.first, std::min(left.count, most)}, context);
     left = {piece.end(), left.end() - piece.end()};
   }
 }
 
+// Fills the piece, or a part from its front; which part it was. It is filled when the call returns, or will be
+// when the store answers.
+PageSpan PageFiller::fill_piece(const RegionUse& region, const FillOrder& order, PageSpan piece,
+                                const FaultContext& context) {
+  const std::size_t page = region->page_size();
+  const std::uint64_t offset = region->offset_of(piece.first);
+  const std::size_t wanted = region->stored_bytes(piece);
+  const StoreExtent extent = region->store().extent(offset, wanted);
+  if (extent.length < wanted) piece.count = std::max<std::size_t>(1, static_cast<std::size_t>(extent.length) / page);
+  const std::size_t bytes = region->stored_bytes(piece);
+  const std::byte* view = nullptr;
+  if (extent.zero && extent.length >= bytes && (region->can_zero() || region->writable())) {
+    install_zeroes(*region, order, piece);
+  } else if (bytes == piece.count * page && (view = region->store().view(offset, bytes)) != nullptr) {
+    install_bytes(*region, order, piece, view);
+  } else {
+    StoreRead* const read = take_read(context);
+    read->region = region.share();
+    read->order = order;
+    read->order.span = piece;
+    read->attempt = 1;
+    if (order.ahead()) region->fetch_begins();
+    ask_store(read, context);
+  }
+  return piece;
+}
+
 // How many pages from the front of the span show the store's file from now on. They take nothing from
 // the budget: the page cache has them, and takes them back when it has to.
-std::size_t PageFiller::map(Region& region, const FillOrder& order, PageSpan span) {
+std::size_t PageFiller::show_file(Region& region, const FillOrder& order, PageSpan span) {
   const PageSpan part{span.first, region.mappable(span)};
   const std::uint64_t bytes = part.count * region.page_size();
+  USERFAULT_CHECK(part.count <= span.count, "more pages are to be shown than were claimed");
   if (bytes < kLeastMapped) return 0;
-  const bool ahead = order.cause == Cause::kPrefetch;
-  Counters& counters = region.counters();
-  Counter& pages = ahead ? counters.pages_by_prefetch : counters.pages_by_fault;
-  Counter& all_bytes = ahead ? counters.bytes_by_prefetch : counters.bytes_by_fault;
-  counters.mapped_pages.add(part.count), pages.add(part.count), all_bytes.add(bytes);
-  if (!region.map_file(part)) {
-    counters.mapped_pages.subtract(part.count), pages.subtract(part.count), all_bytes.subtract(bytes);
-    return 0;
+  {
+    Reservation reservation(region.counters(), budget_,
+                            {.cause = order.cause, .pages = part.count, .bytes = bytes, .mapped_pages = part.count});
+    if (!region.map_file(part)) return 0;
+    reservation.commit();
   }
-  budget_.give(bytes);
-  if (order.demanded - part.first < part.count) counters.service.add(now_ns() - order.since_ns);
-  if (ahead) bring(region, part);
+  budget_.give_back(bytes);
+  if (order.demands_one_of(part)) region.counters().service.add(now_ns() - order.since_ns);
+  if (order.ahead()) populate_ahead(region, part);
   return part.count;
 }
 
 // Mapped pages, piece by piece, with the next ones on their way from the disk meanwhile.
-void PageFiller::bring(Region& region, PageSpan span) {
+void PageFiller::populate_ahead(Region& region, PageSpan span) {
   const std::size_t step = std::max<std::size_t>(1, kStagingBytes / region.page_size());
   constexpr std::size_t kDepth = 4;
   const auto piece_at = [&](std::size_t first) { return PageSpan{first, std::min(step, span.end() - first)}; };
@@ -177,96 +197,101 @@ void PageFiller::bring(Region& region, PageSpan span) {
   }
 }
 
-void PageFiller::read(Fill* fill, const std::function<void()>& before_waiting) {
+void PageFiller::ask_store(StoreRead* read, const FaultContext& context) {
   bool would_wait = false;
-  const PageSpan span = fill->order.span;
-  fill->would_wait = &would_wait;
-  fill->request = {.offset = fill->region->offset_of(span.first),
-                   .data = fill->staging,
-                   .length = fill->region->stored_bytes(span),
-                   .may_wait = !before_waiting,
+  const PageSpan span = read->order.span;
+  read->would_wait = &would_wait;
+  read->request = {.offset = read->region->offset_of(span.first),
+                   .data = read->staging,
+                   .length = read->region->stored_bytes(span),
+                   .may_wait = context.may_wait(),
                    .done = &PageFiller::on_answer,
-                   .context = fill};
-  Store& store = fill->region->store();
-  store.read({&fill->request, 1});
-  // Only a refusal to wait leaves the Fill with us, and it comes before read() returns.
+                   .context = read};
+  USERFAULT_CHECK(!read->asked, "a buffer is handed to a store that another one writes to");
+  USERFAULT_CHECK(read->request.length <= kStagingBytes, "a store is asked for more than the buffer holds");
+  read->asked = true;
+  Store& store = read->region->store();
+  store.read({&read->request, 1});
+  // Only a refusal to wait leaves the read here, and it comes before Store::read() returns.
   if (!would_wait) return;
-  before_waiting();
-  fill->request.may_wait = true;
-  store.read({&fill->request, 1});
+  context.before_waiting();
+  read->request.may_wait = true;
+  store.read({&read->request, 1});
 }
 
 void PageFiller::on_answer(StoreRequest& request) {
-  Fill* const fill = static_cast<Fill*>(request.context);
+  StoreRead* const read = static_cast<StoreRead*>(request.context);
+  USERFAULT_CHECK(read->asked, "a store answers a read twice");
   if (request.code == EAGAIN && !request.may_wait) {
-    *fill->would_wait = true;
+    *read->would_wait = true;
     return;
   }
-  fill->filler->complete(fill);
+  read->asked = false;
+  read->filler->use_answer(read);
 }
 
-void PageFiller::complete(Fill* fill) {
-  Region& region = *fill->region;
+void PageFiller::use_answer(StoreRead* read) {
+  Region& region = *read->region;
   // Nothing is said of the rest of a buffer that was another page's before.
-  if (fill->request.code == 0 && fill->request.bytes < fill->request.length) fill->request.code = EIO;
-  if (fill->request.code != 0) {
-    recover(fill);
+  if (read->request.code == 0 && read->request.bytes < read->request.length) read->request.code = EIO;
+  if (read->request.code != 0) {
+    salvage(read);
     return;
   }
-  const std::size_t bytes = fill->order.span.count * region.page_size();
-  region.counters().bytes_read.add(fill->request.length);
-  std::memset(fill->staging + fill->request.length, 0, bytes - fill->request.length);
-  install(region, fill->order, fill->order.span, fill->staging);
-  give(fill);
+  const std::size_t bytes = read->order.span.count * region.page_size();
+  region.counters().bytes_read.add(read->request.length);
+  std::memset(read->staging + read->request.length, 0, bytes - read->request.length);
+  install_bytes(region, read->order, read->order.span, read->staging);
+  return_read(read);
 }
 
-// The store failed. What it did give is installed, what nobody waits for is given back to be tried
-// when somebody does, and the page that a thread waits for is tried again on its own.
-void PageFiller::recover(Fill* fill) {
-  Region& region = *fill->region;
-  const PageSpan span = fill->order.span;
+// The store failed. What it did give is installed, what no thread waits for is returned to be filled
+// when one does, and the page that a thread waits for is tried again on its own.
+void PageFiller::salvage(StoreRead* read) {
+  Region& region = *read->region;
+  const PageSpan span = read->order.span;
   region.counters().store_errors.add(1);
-  const std::size_t good = std::min(span.count, fill->request.bytes / region.page_size());
+  const std::size_t good = std::min(span.count, read->request.bytes / region.page_size());
   if (good != 0) {
     region.counters().bytes_read.add(good * region.page_size());
-    install(region, fill->order, {span.first, good}, fill->staging);
+    install_bytes(region, read->order, {span.first, good}, read->staging);
   }
   bool demanded_left = false;
   for (std::size_t page = span.first + good; page < span.end(); ++page) {
-    if (page == fill->order.demanded) {
+    if (page == read->order.demanded) {
       demanded_left = true;
-    } else if (abandon(region, page)) {
+    } else if (return_absent(region, page)) {
       region.wake({page, 1});
     }
   }
   if (demanded_left) {
-    retry_demanded(fill);
+    retry_demanded(read);
   } else {
-    give(fill);
+    return_read(read);
   }
 }
 
-void PageFiller::retry_demanded(Fill* fill) {
-  const std::size_t page = fill->order.demanded;
-  if (fill->attempt >= attempts_) {
-    poison(*fill->region, page, fill->request.code);
-    give(fill);
+void PageFiller::retry_demanded(StoreRead* read) {
+  const std::size_t page = read->order.demanded;
+  if (read->attempt >= attempts_) {
+    poison(*read->region, page, read->request.code);
+    return_read(read);
     return;
   }
-  std::this_thread::sleep_for(pause_ * (1 << std::min(fill->attempt - 1, 10)));
-  ++fill->attempt;
-  fill->order.span = {page, 1};
-  read(fill, {});
+  std::this_thread::sleep_for(pause_ * (1 << std::min(read->attempt - 1, 10)));
+  ++read->attempt;
+  read->order.span = {page, 1};
+  ask_store(read, FaultContext());
 }
 
-void PageFiller::install(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
+void PageFiller::install_bytes(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
   while (span.count != 0) {
-    const Alike run = region.can_zero() ? next_run(bytes, span.count, region.page_size()) : Alike{span.count, false};
+    const Alike run = region.can_zero() ? next_alike(bytes, span.count, region.page_size()) : Alike{span.count, false};
     const PageSpan part{span.first, run.pages};
     if (run.zero) {
       install_zeroes(region, order, part);
     } else {
-      install_data(region, order, part, bytes);
+      copy_bytes(region, order, part, bytes);
     }
     bytes += run.pages * region.page_size();
     span = {part.end(), span.count - run.pages};
@@ -274,108 +299,112 @@ void PageFiller::install(Region& region, const FillOrder& order, PageSpan span, 
 }
 
 // The page that a thread wants to write to is not protected, the others of a writable region are.
-void PageFiller::install_data(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
+void PageFiller::copy_bytes(Region& region, const FillOrder& order, PageSpan span, const std::byte* bytes) {
+  const bool zeroes = bytes == zeroes_.data();
   while (span.count != 0) {
     PageSpan part = span;
-    const std::size_t demanded = order.demanded - span.first;
-    const bool split = region.writable() && order.write && demanded < span.count;
-    if (split) part.count = demanded == 0 ? 1 : demanded;
-    const bool protect = region.writable() && !(split && demanded == 0);
-    count(region, order, part, bytes == zeroes_.data(), false);
-    installed(region, order, part, region.install(part, bytes, protect), bytes == zeroes_.data());
-    if (bytes != zeroes_.data()) bytes += part.count * region.page_size();
+    if (is_written(region, order, span)) part.count = std::max<std::size_t>(1, order.demanded - span.first);
+    const bool protect = region.writable() && !is_written(region, order, part);
+    reserve_and_install(region, order, part, zeroes, [&] { return region.install(part, bytes, protect); });
+    if (!zeroes) bytes += part.count * region.page_size();
     span = {part.end(), span.count - part.count};
   }
 }
 
 void PageFiller::install_zeroes(Region& region, const FillOrder& order, PageSpan span) {
-  if (!region.can_zero()) {
-    install_data(region, order, span, zeroes_.data());
-    return;
+  if (region.can_zero()) {
+    reserve_and_install(region, order, span, true, [&] { return region.install_zeroes(span); });
+  } else {
+    copy_bytes(region, order, span, zeroes_.data());
   }
-  count(region, order, span, true, false);
-  installed(region, order, span, region.install_zeroes(span), true);
 }
 
-// Before the pages are filled, and taken back when that fails: so whoever reads a page finds it
-// counted.
-void PageFiller::count(Region& region, const FillOrder& order, PageSpan span, bool zeroes, bool back) {
-  const auto add = [back](Counter& counter, std::uint64_t n) { back ? counter.subtract(n) : counter.add(n); };
-  const bool by_fault = order.cause == Cause::kFault;
-  Counters& counters = region.counters();
-  add(by_fault ? counters.pages_by_fault : counters.pages_by_prefetch, span.count);
-  add(by_fault ? counters.bytes_by_fault : counters.bytes_by_prefetch, region.stored_bytes(span));
-  const std::uint64_t bytes = span.count * region.page_size();
-  add(counters.resident_bytes, bytes);
-  back ? budget_.subtract_resident(bytes) : budget_.add_resident(bytes);
-  if (zeroes) add(counters.zero_pages, span.count);
-  if (!is_written(region, order, span)) return;
-  add(counters.dirty_bytes, region.page_size());
-  back ? budget_.subtract_dirty(region.page_size()) : budget_.add_dirty(region.page_size());
+template <typename Operation>
+void PageFiller::reserve_and_install(Region& region, const FillOrder& order, PageSpan span, bool zeroes,
+                                     Operation operation) {
+  int code = 0;
+  {
+    const bool dirty = is_written(region, order, span);
+    Reservation reservation(region.counters(), budget_,
+                            {.cause = order.cause,
+                             .pages = span.count,
+                             .bytes = region.stored_bytes(span),
+                             .zero_pages = zeroes ? span.count : 0,
+                             .resident_bytes = span.count * region.page_size(),
+                             .dirty_bytes = dirty ? region.page_size() : 0});
+    if (const auto done = operation(); done) {
+      reservation.commit();
+    } else {
+      code = done.error().code;
+      USERFAULT_CHECK(code != 0, "an engine refuses without a reason");
+    }
+  }
+  if (code == 0) {
+    publish(region, order, span);
+  } else {
+    engine_refused(region, order, span, code);
+  }
 }
 
-void PageFiller::installed(Region& region, const FillOrder& order, PageSpan span, const Result<void>& result,
-                           bool zeroes) {
-  if (!result) {
-    count(region, order, span, zeroes, true);
-    give_up(region, order, span, result.error().code);
-    return;
-  }
-  const bool demanded = order.demanded - span.first < span.count;
-  if (demanded) region.counters().service.add(now_ns() - order.since_ns);
+void PageFiller::publish(Region& region, const FillOrder& order, PageSpan span) {
+  if (order.demands_one_of(span)) region.counters().service.add(now_ns() - order.since_ns);
   const bool dirty = is_written(region, order, span);
+  USERFAULT_CHECK(!dirty || span.count == 1, "pages that no thread writes to become dirty");
   bool wanted = false;
   for (std::size_t page = span.first; page < span.end(); ++page)
     wanted |= region.states().finish(page, dirty ? PageState::kDirty : PageState::kResident);
-  // The filling operation woke whoever waited for these pages; but the program may have dropped
-  // one again before it was marked resident, and a thread that came then waits for us.
+  // The filling operation woke every thread that waited for these pages; but the program may have dropped
+  // one again before it was marked resident, and a thread that came then waits for this wake.
   if (wanted) region.wake(span);
   evictor_.add(region, span);
 }
 
 // The engine refused. ESRCH: the process is ending. EAGAIN: a layout change does not end. Both leave
-// the pages to whoever touches them next; anything else would come back for ever.
-void PageFiller::give_up(Region& region, const FillOrder& order, PageSpan span, int code) {
+// the pages to the thread that touches them next; anything else would come back for ever.
+void PageFiller::engine_refused(Region& region, const FillOrder& order, PageSpan span, int code) {
   for (std::size_t page = span.first; page < span.end(); ++page) {
     if (page == order.demanded && code != ESRCH && code != EAGAIN) {
       poison(region, page, code);
       continue;
     }
-    if (page == order.demanded && order.mends) {
-      keep(region, page, order.write);
+    if (page == order.demanded && order.in_place) {
+      leave_as_it_was(region, page, order.write);
       continue;
     }
-    const bool wanted = abandon(region, page);
+    const bool wanted = return_absent(region, page);
     if (wanted || page == order.demanded) region.wake({page, 1});
   }
 }
 
-// A page that could not be mended is as it was.
-void PageFiller::keep(Region& region, std::size_t page, bool dirty) {
-  region.counters().resident_bytes.add(region.page_size());
-  budget_.add_resident(region.page_size());
-  if (dirty) {
-    region.counters().dirty_bytes.add(region.page_size());
-    budget_.add_dirty(region.page_size());
-  }
+// A page that could not be filled in place.
+void PageFiller::leave_as_it_was(Region& region, std::size_t page, bool dirty) {
+  add_resident(region.counters(), budget_, region.page_size());
+  if (dirty) add_dirty(region.counters(), budget_, region.page_size());
   (void)region.states().finish(page, dirty ? PageState::kDirty : PageState::kResident);
   region.wake({page, 1});
 }
 
-bool PageFiller::abandon(Region& region, std::size_t page) {
+// A page that was not filled, with its memory.
+bool PageFiller::return_absent(Region& region, std::size_t page) {
   const bool wanted = region.states().finish(page, PageState::kAbsent);
-  budget_.give(region.page_size());
+  budget_.give_back(region.page_size());
   return wanted;
 }
 
-// Marked after it is done, so that nobody who sees the state can still find the page missing.
+void PageFiller::return_absent_and_wake(Region& region, PageSpan span) {
+  for (std::size_t page = span.first; page < span.end(); ++page)
+    if (return_absent(region, page)) region.wake({page, 1});
+}
+
+// Marked after it is done, so that no thread that sees the state can still find the page missing.
 void PageFiller::poison(Region& region, std::size_t page, int code) {
+  USERFAULT_CHECK(code != 0, "a page is poisoned without a reason");
   errors_.add({region.range_of({page, 1}).start, region.offset_of(page), code, false});
   region.counters().pages_poisoned.add(1);
   if (region.managed()) (void)region.drop({page, 1});  // parts of it may be there
   region.poison(page);
   if (region.states().finish(page, PageState::kPoisoned)) region.wake({page, 1});
-  budget_.give(region.page_size());
+  budget_.give_back(region.page_size());
 }
 
 }  // namespace userfault::pager

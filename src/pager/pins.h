@@ -7,14 +7,16 @@
 #include <atomic>
 #include <vector>
 
+#include "base/check.h"
 #include "base/mutex.h"
-#include "pager/streams.h"
+#include "pager/page_span.h"
 
 namespace userfault::pager {
 
 class Pins {
  public:
   void add(PageSpan span) {
+    USERFAULT_CHECK(span.count != 0, "no page at all is pinned");
     const base::MutexLock lock(mutex_);
     spans_.push_back(span);
     any_ = true;
@@ -29,11 +31,11 @@ class Pins {
     any_ = !spans_.empty();
     return true;
   }
-  // Asked by the page's owner, after it became that: whoever pins a page afterwards waits for it.
+  // Asked by the page's owner, after it became that: a thread that pins the page afterwards waits for it.
   [[nodiscard]] bool cover(std::size_t page) const {
     if (!any_) return false;
     const base::MutexLock lock(mutex_);
-    return std::ranges::any_of(spans_, [&](PageSpan span) { return page - span.first < span.count; });
+    return std::ranges::any_of(spans_, [&](PageSpan span) { return span.contains(page); });
   }
   [[nodiscard]] std::size_t pages() const {
     const base::MutexLock lock(mutex_);

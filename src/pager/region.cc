@@ -9,7 +9,7 @@
 
 #include "base/last_error.h"
 #include "base/page_size.h"
-#include "pager/page_filler.h"
+#include "pager/sizes.h"
 #include "userfault/memory.h"
 
 namespace userfault::pager {
@@ -47,7 +47,7 @@ int make_object(base::Fd& object, const MapOptions& options, std::size_t length)
   return 0;
 }
 
-// Maps `length` bytes, aligned to `alignment` where the address is ours to choose.
+// Maps `length` bytes, aligned to `alignment` where the caller left the address open.
 Result<PageRange> map_memory(const MapOptions& options, const base::Fd& object, std::size_t length,
                              std::size_t alignment) {
   const bool align = options.address == nullptr && !options.huge && alignment > base::page_size();
@@ -82,7 +82,7 @@ Result<PageRange> map_memory(const MapOptions& options, const base::Fd& object, 
 }  // namespace
 
 Region::Region(const Descriptor& descriptor, std::shared_ptr<Store> store, const MapOptions& options, PageRange range,
-               std::size_t page_size, const RegionLimits& limits, base::Fd object)
+               std::size_t page_size, const RegionLimits& limits, UseEnded& use_ended, base::Fd object)
     : descriptor_(descriptor),
       store_(std::move(store)),
       range_(range),
@@ -97,12 +97,16 @@ Region::Region(const Descriptor& descriptor, std::shared_ptr<Store> store, const
       states_(range.length / page_size),
       streams_({.window = std::max<std::size_t>(1, limits.window / page_size),
                 .ahead = std::max<std::size_t>(1, limits.ahead / page_size),
-                .leap = maps_ ? limits.leap / page_size : 0}) {}
+                .leap = maps_ ? limits.leap / page_size : 0}),
+      uses_(use_ended) {
+  USERFAULT_CHECK(range.length % page_size == 0, "a region ends in the middle of a page");
+}
 
 Region::~Region() { unmap(); }
 
 Result<std::shared_ptr<Region>> Region::map(const Descriptor& descriptor, std::shared_ptr<Store> store,
-                                            const MapOptions& options, const RegionLimits& limits) {
+                                            const MapOptions& options, const RegionLimits& limits,
+                                            UseEnded& use_ended) {
   const std::size_t page = options.page_size != 0 ? options.page_size : options.huge ? kHugePage : base::page_size();
   if (store == nullptr || store->size() == 0 || !good_options(options, page)) return map_error(EINVAL, options, 0);
   if (store->size() > (std::uint64_t{1} << 62)) return map_error(ENOMEM, options, 0);
@@ -117,7 +121,7 @@ Result<std::shared_ptr<Region>> Region::map(const Descriptor& descriptor, std::s
   if (!range) return Unexpected(range.error());
   const bool managed = object.valid();
   std::shared_ptr<Region> region(
-      new Region(descriptor, std::move(store), options, *range, page, limits, std::move(object)));
+      new Region(descriptor, std::move(store), options, *range, page, limits, use_ended, std::move(object)));
   if (!region->states_.valid()) return map_error(ENOMEM, options, length);
   if (const auto enlisted = region->enlist(managed); !enlisted) return Unexpected(enlisted.error());
   return region;
@@ -132,7 +136,7 @@ Result<void> Region::enlist(bool managed) {
   const auto operations = descriptor_.register_range(range_, modes);
   if (!operations) {
     Error error = operations.error();
-    // Nothing else is wrong with memory that we have just made.
+    // Nothing else can be wrong with memory that was made a moment ago.
     if (managed && error.code == EINVAL) error.code = ENOTSUP;
     return Unexpected(error);
   }
@@ -145,6 +149,7 @@ Result<void> Region::enlist(bool managed) {
 
 void Region::unmap() noexcept {
   if (range_.length == 0) return;
+  USERFAULT_CHECK(!in_use(), "a region is unmapped while a thread works on it");
   (void)memory::unmap(range_);
   // Nothing else wakes a thread that waits for a page of memory that is gone.
   (void)descriptor_.wake(range_);

@@ -6,34 +6,32 @@
 // What a page holds can then be read through the object without a fault, and its mapping can go
 // while its memory stays.
 //
-// Threads: any, between map() and close(). Who works on a region holds a RegionUse; close() waits
-// until there is none.
+// What is done to its pages stands in region_pages.cc, and what concerns the store's own file in
+// region_file.cc.
+//
+// Threads: any, between map() and Core::close(). A thread that works on a region holds a RegionUse; its
+// closer waits until there is none. The one lock, of the mapped runs, is a leaf but for page states.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <utility>
 #include <vector>
 
+#include "base/check.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "pager/counters.h"
+#include "pager/page_span.h"
 #include "pager/page_states.h"
 #include "pager/pins.h"
 #include "pager/streams.h"
+#include "pager/use_count.h"
+#include "pager/write_hold.h"
 #include "userfault/pager.h"
 
 namespace userfault::pager {
-
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-
-// From here on it is worth a mapping of the process to show the store's own file (docs/performance.md).
-constexpr std::size_t kLeastMapped = std::size_t{64} << 10;
-
-// From here on the user engine's COPY does not map what it copies (docs/performance-user-engine.md).
-constexpr std::size_t kLongCopy = std::size_t{256} << 10;
 
 constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, Linux 5.14; the libc may not have it
 
@@ -46,30 +44,12 @@ struct RegionLimits {
   bool scans;  // what was written is found by looking: WriteTracking::kScan
 };
 
-// After a store refused a write it is left in peace for a moment, except by flush(). Any thread.
-class WriteHold {
- public:
-  // How many refusals in a row that makes.
-  int refused() noexcept {
-    until_ns_ = now_ns() + kPauseNs;
-    return ++refusals_;
-  }
-  void accepted() noexcept {
-    if (refusals_ != 0) refusals_ = 0;
-  }
-  [[nodiscard]] bool active() const noexcept { return refusals_ != 0 && now_ns() < until_ns_; }
-
- private:
-  static constexpr std::uint64_t kPauseNs = 10'000'000;
-  std::atomic<int> refusals_{0};
-  std::atomic<std::uint64_t> until_ns_{0};
-};
-
 class Region {
  public:
   // Maps and registers the memory; no page is there yet.
   [[nodiscard]] static Result<std::shared_ptr<Region>> map(const Descriptor& descriptor, std::shared_ptr<Store> store,
-                                                           const MapOptions& options, const RegionLimits& limits);
+                                                           const MapOptions& options, const RegionLimits& limits,
+                                                           UseEnded& use_ended);
   ~Region();
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
@@ -87,6 +67,7 @@ class Region {
     return (address - range_.start) / page_size_;
   }
   [[nodiscard]] PageRange range_of(PageSpan span) const noexcept {
+    USERFAULT_CHECK(span.end() * page_size_ <= range_.length, "pages lie behind the end of their region");
     return {range_.start + span.first * page_size_, span.count * page_size_};
   }
   [[nodiscard]] std::uint64_t offset_of(std::size_t page) const noexcept {
@@ -102,10 +83,10 @@ class Region {
 
   // The longest run of pages that could be claimed, from `first` up, `most` at most.
   [[nodiscard]] std::size_t claim_upwards(std::size_t first, std::size_t most) noexcept;
-  // The same downwards from below `end`: how many pages right before it are ours now.
+  // The same downwards from below `end`: how many pages right before it the caller owns now.
   [[nodiscard]] std::size_t claim_downwards(std::size_t end, std::size_t most) noexcept;
 
-  // Fills pages that the caller owns. They keep what was there already, and wake who waits. With
+  // Fills pages that the caller owns. They keep what was there already, and wake the threads that wait. With
   // `protect`, writing to them faults.
   [[nodiscard]] Result<void> install(PageSpan span, const std::byte* bytes, bool protect) const;
   [[nodiscard]] bool can_zero() const noexcept { return can_zero_; }
@@ -115,8 +96,8 @@ class Region {
   [[nodiscard]] bool maps() const noexcept { return maps_; }
   // How many pages from the front of the span can be shown that way.
   [[nodiscard]] std::size_t mappable(PageSpan span) const noexcept;
-  // Shows them, for good: the caller owns them no more, and who waits for them is woken. False: nothing
-  // has changed.
+  // Shows them, for good: the caller owns them no more, and the threads that wait for them are woken. False:
+  // nothing has changed.
   [[nodiscard]] bool map_file(PageSpan span);
   // Has the kernel fetch what the pages show, without waiting for it; and with waiting. False: a part of
   // it cannot be read.
@@ -126,7 +107,7 @@ class Region {
   // Managed regions only; the caller owns the pages.
   [[nodiscard]] bool managed() const noexcept { return object_.valid(); }
   [[nodiscard]] bool writable() const noexcept { return writable_; }
-  // Nobody tells when a page is written, and nothing holds a writer off but hide().
+  // No fault tells when a page is written, and nothing holds a writer off but hide().
   [[nodiscard]] bool scans() const noexcept { return scans_; }
   // For each page of the span, whether it may have been written since it was filled or shown protected.
   // What is not hidden may be written at once after that.
@@ -141,7 +122,7 @@ class Region {
   [[nodiscard]] int snapshot(PageSpan span, std::byte* into, std::vector<Part>& real) const;
   // From now on a write faults; false when that cannot be had.
   [[nodiscard]] bool protect(PageSpan span) const;
-  // Writes do not fault any more, and who waits for that is woken.
+  // Writes do not fault any more, and the threads that wait for that are woken.
   void allow_writes(std::size_t page) const;
   // From now on any access faults; the memory stays. False when that cannot be had (mlock).
   [[nodiscard]] bool hide(PageSpan span) const;
@@ -150,7 +131,7 @@ class Region {
   // Gives the memory back. False: it could not be.
   [[nodiscard]] bool drop(PageSpan span) const;
 
-  // Makes touching the page SIGBUS (where even that fails, SIGSEGV) and wakes who waits.
+  // Makes touching the page SIGBUS (where even that fails, SIGSEGV) and wakes the threads that wait.
   void poison(std::size_t page) const;
   void wake(PageSpan span) const;
   // Whether the hardware page at `address` is surely there. False also means: cannot tell.
@@ -167,21 +148,28 @@ class Region {
   // What is being fetched ahead, from asking the store until the pages are there.
   void fetch_begins() noexcept { fetches_.fetch_add(1); }
   void fetch_ends() noexcept {
-    fetches_.fetch_sub(1);
+    USERFAULT_CHECK(fetches_.fetch_sub(1) != 0, "a fetch ends that never began");
     fetches_.notify_all();
   }
   void wait_for_fetches() const noexcept {
     for (std::uint32_t left = fetches_.load(); left != 0; left = fetches_.load()) fetches_.wait(left);
   }
-  [[nodiscard]] bool in_use() const noexcept { return users_.load(std::memory_order_acquire) != 0; }
+  // The threads that are at work on it.
+  [[nodiscard]] UseCount& uses() noexcept { return uses_; }
+  [[nodiscard]] bool in_use() const noexcept { return uses_.any(); }
   // Unmaps the memory; a thread that waits for a page of it gets SIGSEGV.
   void unmap() noexcept;
 
  private:
-  friend class RegionUse;
   Region(const Descriptor& descriptor, std::shared_ptr<Store> store, const MapOptions& options, PageRange range,
-         std::size_t page_size, const RegionLimits& limits, base::Fd object);
+         std::size_t page_size, const RegionLimits& limits, UseEnded& use_ended, base::Fd object);
   [[nodiscard]] RetryPolicy retry() const noexcept;
+  // Of a span its first and last page.
+  void check_owned(PageSpan span) const noexcept {
+    USERFAULT_CHECK(span.count != 0, "an operation acts on no page at all");
+    USERFAULT_CHECK(is_owned(states_.get(span.first)) && is_owned(states_.get(span.end() - 1)),
+                    "an operation acts on pages that no thread owns");
+  }
   template <typename Once>
   [[nodiscard]] Result<void> piecewise(PageRange range, Once once) const;
   [[nodiscard]] Result<void> enlist(bool managed);
@@ -203,64 +191,13 @@ class Region {
   Pins pins_;
   Counters counters_;
   WriteHold write_hold_;
-  std::mutex mapping_mutex_;
-  std::size_t mapped_runs_ = 0;  // of pages that are mapped, with others between them
+  base::Mutex mapping_mutex_;
+  // Of pages that are mapped, with others between them.
+  std::size_t mapped_runs_ USERFAULT_GUARDED_BY(mapping_mutex_) = 0;
   std::atomic<std::size_t> sweep_{0};
   std::atomic<bool> closing_{false};
   std::atomic<std::uint32_t> fetches_{0};
-  std::atomic<std::uint32_t> users_{0};
-};
-
-// Tells whoever closes a region that a use of some region has ended. It outlives all regions, so
-// the last user of a region touches nothing that its closer may have freed already.
-class UseEnded {
- public:
-  void notify() noexcept {
-    count_.fetch_add(1, std::memory_order_release);
-    count_.notify_all();
-  }
-  [[nodiscard]] std::uint32_t seen() const noexcept { return count_.load(std::memory_order_acquire); }
-  void wait(std::uint32_t seen_before) const noexcept { count_.wait(seen_before, std::memory_order_acquire); }
-
- private:
-  std::atomic<std::uint32_t> count_{0};
-};
-
-// Keeps a region from being unmapped. Move-only.
-class RegionUse {
- public:
-  RegionUse() = default;
-  RegionUse(Region& region, UseEnded& ended) noexcept : region_(&region), ended_(&ended) {
-    // Relaxed: the table's lock orders it before the close that would wait for it.
-    region_->users_.fetch_add(1, std::memory_order_relaxed);
-  }
-  RegionUse(RegionUse&& other) noexcept : region_(std::exchange(other.region_, nullptr)), ended_(other.ended_) {}
-  RegionUse& operator=(RegionUse&& other) noexcept {
-    if (this != &other) {
-      release();
-      region_ = std::exchange(other.region_, nullptr);
-      ended_ = other.ended_;
-    }
-    return *this;
-  }
-  RegionUse(const RegionUse&) = delete;
-  RegionUse& operator=(const RegionUse&) = delete;
-  ~RegionUse() { release(); }
-
-  [[nodiscard]] RegionUse share() const noexcept { return RegionUse(*region_, *ended_); }
-  [[nodiscard]] explicit operator bool() const noexcept { return region_ != nullptr; }
-  [[nodiscard]] Region* operator->() const noexcept { return region_; }
-  [[nodiscard]] Region& operator*() const noexcept { return *region_; }
-
- private:
-  void release() noexcept {
-    if (region_ == nullptr) return;
-    // Release, pairs with the acquire in Region::in_use(): our work is done before the unmap.
-    if (region_->users_.fetch_sub(1, std::memory_order_release) == 1) ended_->notify();
-    region_ = nullptr;
-  }
-  Region* region_ = nullptr;
-  UseEnded* ended_ = nullptr;
+  UseCount uses_;
 };
 
 }  // namespace userfault::pager

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The store's own file in the place of pages (FileStoreOptions::mapped).
 //
-// Whoever walks through a file that is in the page cache is slowed down by every copy: the pager's two
-// bring a reader to a quarter of what mmap(2) gives him (docs/performance.md). So a long run of pages is
+// A thread that walks through a file in the page cache is slowed down by every copy: the pager's two
+// bring a reader to a quarter of what mmap(2) gives (docs/performance.md). So a long run of pages is
 // not filled but replaced by a mapping of the file, and is the kernel's business from then on. What the
 // pager adds is fetching ahead: the reader finds the pages in the page table.
 //
@@ -22,7 +22,7 @@
 namespace userfault::pager {
 namespace {
 
-// Of a region. vm.max_map_count is 65,530 by default, and not all of it is ours.
+// Of a region. vm.max_map_count is 65,530 by default, and the program wants some of it.
 constexpr std::size_t kMostRuns = 1024;
 
 }  // namespace
@@ -39,9 +39,10 @@ std::size_t Region::mappable(PageSpan span) const noexcept {
 }
 
 bool Region::map_file(PageSpan span) {
+  check_owned(span);
   const PageRange range = range_of(span);
   const StoreFile file = store_->file(offset_of(span.first), range.length);
-  const std::lock_guard lock(mapping_mutex_);
+  const base::MutexLock lock(mapping_mutex_);
   const auto is_mapped = [this](std::size_t page) { return states_.get(page) == PageState::kMapped; };
   const bool after_one = span.first != 0 && is_mapped(span.first - 1);
   const bool before_one = span.end() < pages() && is_mapped(span.end());
@@ -55,8 +56,9 @@ bool Region::map_file(PageSpan span) {
   // As the rest of the region; and neighbours become one mapping only if they are alike.
   (void)memory::advise(range, MADV_DONTFORK);
   mapped_runs_ = mapped_runs_ + 1 - (after_one ? 1 : 0) - (before_one ? 1 : 0);
+  USERFAULT_CHECK(mapped_runs_ != 0 && mapped_runs_ <= kMostRuns, "the mapped runs of a region are miscounted");
   for (std::size_t page = span.first; page < span.end(); ++page) (void)states_.finish(page, PageState::kMapped);
-  // Nothing else wakes who waits for a page of memory that was mapped over (real-kernel row 44).
+  // Nothing else wakes a thread that waits for a page of memory that was mapped over (real-kernel row 44).
   wake(span);
   return true;
 }
@@ -68,7 +70,7 @@ void Region::fetch_file(PageSpan span) const {
                         POSIX_FADV_WILLNEED);
 }
 
-// Before Linux 5.14 (EINVAL) whoever touches the pages has to find them.
+// Before Linux 5.14 (EINVAL) the thread that touches the pages has to find them.
 bool Region::populate_file(PageSpan span) const {
   const PageRange range = range_of(span);
   return ::madvise(range.data(), range.length, kPopulateRead) == 0 || base::last_error() != EFAULT;

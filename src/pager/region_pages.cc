@@ -13,6 +13,7 @@
 #include "base/page_size.h"
 #include "pager/poison.h"
 #include "pager/region.h"
+#include "pager/sizes.h"
 #include "userfault/memory.h"
 #include "userfault/userfault.h"
 
@@ -22,7 +23,7 @@ RetryPolicy Region::retry() const noexcept { return {.page_size = hardware_page_
 
 // ENOENT also means that the program has split the mapping (mprotect), replaced or unmapped a part
 // of it (real-kernel row 31). Then each hardware page is done alone, and those that are no longer
-// ours need nothing.
+// the region's need nothing.
 template <typename Once>
 Result<void> Region::piecewise(PageRange range, Once once) const {
   auto done = once(range, 0);
@@ -37,11 +38,12 @@ Result<void> Region::piecewise(PageRange range, Once once) const {
 }
 
 Result<void> Region::install(PageSpan span, const std::byte* bytes, bool protect) const {
+  check_owned(span);
   const PageRange range = range_of(span);
   auto result = piecewise(range, [&](PageRange part, std::size_t at) {
     return descriptor_.copy_fully(part, bytes + at, {.write_protect = protect}, retry());
   });
-  // The user engine leaves long runs to be mapped by who touches them: whoever fetches ahead has the time. Not on
+  // The user engine leaves long runs to be mapped when they are touched: a prefetcher has the time to. Not on
   // the kernel's, which has mapped them, and where a page that is gone again would have to be waited for.
   if (result && range.length >= kLongCopy && descriptor_.engine() != EngineKind::kKernel)
     ::madvise(range.data(), range.length, kPopulateRead);
@@ -49,11 +51,13 @@ Result<void> Region::install(PageSpan span, const std::byte* bytes, bool protect
 }
 
 Result<void> Region::install_zeroes(PageSpan span) const {
+  check_owned(span);
   return piecewise(range_of(span),
                    [&](PageRange part, std::size_t) { return descriptor_.zeropage_fully(part, retry()); });
 }
 
 bool Region::protect(PageSpan span) const {
+  check_owned(span);
   return piecewise(range_of(span),
                    [&](PageRange part, std::size_t) { return descriptor_.write_protect_fully(part, retry()); })
       .has_value();
@@ -97,19 +101,22 @@ std::vector<bool> Region::find_written(PageSpan span) const {
   return written;
 }
 
-// What cannot be had here is memory that is no longer ours, or a process that ends.
+// What cannot be had here is memory that is no longer the region's, or a process that ends.
 void Region::allow_writes(std::size_t page) const {
+  check_owned({page, 1});
   (void)piecewise(range_of({page, 1}),
                   [&](PageRange part, std::size_t) { return descriptor_.write_unprotect_fully(part, retry()); });
 }
 
 // ENOMEM: a part of it is not mapped any more, and the rest is done (madvise(2)).
 bool Region::hide(PageSpan span) const {
+  check_owned(span);
   const auto done = memory::advise(range_of(span), MADV_DONTNEED);
   return done || done.error().code == ENOMEM;
 }
 
 int Region::show(std::size_t page, bool protect) const {
+  check_owned({page, 1});
   const auto done = piecewise(range_of({page, 1}), [&](PageRange part, std::size_t) {
     return descriptor_.resume_fully(part, {.write_protect = protect}, retry());
   });
@@ -121,6 +128,8 @@ int Region::show(std::size_t page, bool protect) const {
 // no holes: what was removed from them reads as zeroes here. Page by page, because SEEK_HOLE walks to the
 // end of the object where there is none: 190 us for one page of 64 MiB.
 int Region::snapshot(PageSpan span, std::byte* into, std::vector<Part>& real) const {
+  USERFAULT_CHECK(managed(), "pages are copied out of memory that has no file");
+  check_owned(span);
   const auto start = static_cast<off_t>(offset_of(span.first));
   const std::size_t length = stored_bytes(span);
   for (std::size_t at = 0; at < length;) {
@@ -150,17 +159,22 @@ int Region::snapshot(PageSpan span, std::byte* into, std::vector<Part>& real) co
 
 // The user engine has to hear that the pages are missing. The kernel sees the hole by itself.
 bool Region::drop(PageSpan span) const {
+  USERFAULT_CHECK(managed(), "pages are dropped whose memory cannot be given back");
+  check_owned(span);
   if (descriptor_.engine() != EngineKind::kKernel && !hide(span)) return false;
   return ::fallocate(object_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                      static_cast<off_t>(offset_of(span.first)), static_cast<off_t>(span.count * page_size_)) == 0;
 }
 
-void Region::poison(std::size_t page) const { poison_range(descriptor_, range_of({page, 1}), retry()); }
+void Region::poison(std::size_t page) const {
+  check_owned({page, 1});
+  poison_range(descriptor_, range_of({page, 1}), retry());
+}
 
 void Region::wake(PageSpan span) const { (void)descriptor_.wake(range_of(span)); }
 
 bool Region::surely_present(std::uintptr_t address) const {
-  // mincore(2) tells for the kernel's engine; ours keeps what is missing in ways that it cannot see.
+  // mincore(2) tells for the kernel's engine; the user engine keeps what is missing in ways that it cannot see.
   if (descriptor_.engine() != EngineKind::kKernel) return false;
   const PageRange page{address & ~(base::page_size() - 1), base::page_size()};
   unsigned char there = 0;

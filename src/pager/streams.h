@@ -5,23 +5,20 @@
 // on the part behind the window is also fetched ahead, doubling again. Three faults at an even
 // distance, up or down, are a walk in strides: the pages that it will come to are fetched ahead, ever
 // more of them. A random access matches an earlier one only by chance and costs a look at eight
-// entries. Threads: any.
+// entries. Threads: any. A leaf lock.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <utility>
 
-namespace userfault::pager {
+#include "base/check.h"
+#include "base/mutex.h"
+#include "pager/page_span.h"
 
-struct PageSpan {
-  std::size_t first = 0;
-  std::size_t count = 0;
-  [[nodiscard]] std::size_t end() const noexcept { return first + count; }
-};
+namespace userfault::pager {
 
 class Streams {
  public:
@@ -39,10 +36,12 @@ class Streams {
     std::size_t passed = 0;     // pages that were asked for ahead, and that the walk has passed by now
   };
 
-  explicit Streams(Limits limits) noexcept : limits_(limits) {}
+  explicit Streams(Limits limits) noexcept : limits_(limits) {
+    USERFAULT_CHECK(limits.window != 0 && limits.ahead != 0, "a walk is given no pages at all");
+  }
 
   [[nodiscard]] Advice on_fault(std::size_t page) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const std::ptrdiff_t step = distance(latest_, page);
     latest_ = page;
     for (Stream& stream : streams_)
@@ -76,7 +75,8 @@ class Streams {
     }
   };
 
-  Advice advance(Stream& stream, std::size_t page) {
+  [[nodiscard]] Advice advance(Stream& stream, std::size_t page) USERFAULT_REQUIRES(mutex_) {
+    USERFAULT_CHECK(page > stream.last, "a walk goes backwards");
     stream.used = ++clock_;
     stream.last = page;
     if (limits_.leap != 0) {
@@ -96,9 +96,10 @@ class Streams {
     return {.now = now, .ahead = ahead, .passed = passed};
   }
 
-  // Whoever faults on what was asked for is faster than the store: no more is asked for before half
+  // A thread that faults on what was asked for is faster than the store: no more is asked for before half
   // of that is passed.
-  Advice stride(Stream& stream, std::size_t page) {
+  [[nodiscard]] Advice stride(Stream& stream, std::size_t page) USERFAULT_REQUIRES(mutex_) {
+    USERFAULT_CHECK(stream.step != 0 && stream.step != 1, "a walk of ones is taken for one in strides");
     stream.used = ++clock_;
     const auto gone = static_cast<std::size_t>(distance(stream.last, page) / stream.step);
     const std::size_t left = stream.asked - std::min(stream.asked, gone);
@@ -120,10 +121,10 @@ class Streams {
 
   static constexpr std::size_t kMostStrides = 64;
   const Limits limits_;
-  std::mutex mutex_;
-  std::array<Stream, 8> streams_{};
-  std::size_t latest_ = 0;  // the page of the fault before this one
-  std::uint64_t clock_ = 0;
+  base::Mutex mutex_;
+  std::array<Stream, 8> streams_ USERFAULT_GUARDED_BY(mutex_){};
+  std::size_t latest_ USERFAULT_GUARDED_BY(mutex_) = 0;  // the page of the fault before this one
+  std::uint64_t clock_ USERFAULT_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace userfault::pager

@@ -5,6 +5,9 @@
 #include <cerrno>
 #include <thread>
 
+#include "base/check.h"
+#include "pager/sizes.h"
+
 namespace userfault::pager {
 namespace {
 
@@ -17,6 +20,7 @@ class Answers {
   }
   void one() {
     const base::MutexLock lock(mutex_);
+    USERFAULT_CHECK(left_ != 0, "a store answers more writes than it was asked for");
     if (--left_ == 0) all_.notify_all();
   }
   void wait() {
@@ -30,23 +34,21 @@ class Answers {
   std::size_t left_ USERFAULT_GUARDED_BY(mutex_) = 0;
 };
 
-bool wants_writing(const Run& run) { return is_dirty(run.was) && run.code != 0; }
-
-std::size_t bytes_of(const Run& run) { return run.span.count * run.region->page_size(); }
+bool wants_writing(const PageRun& run) { return is_dirty(run.was) && run.code != 0; }
 
 // The runs of one region that fit the buffer together, and what is asked of its store for them.
 class Batch {
  public:
   // Takes runs from the front of `runs`; how many.
-  std::size_t fill(std::span<Run> runs, std::byte* buffer) {
+  std::size_t fill(std::span<PageRun> runs, std::byte* buffer) {
     std::size_t used = 0;
     std::size_t taken = 0;
     for (; taken < runs.size(); ++taken) {
-      Run& run = runs[taken];
+      PageRun& run = runs[taken];
       if (!wants_writing(run)) continue;
-      if (&*run.region != &*runs[0].region || used + bytes_of(run) > kWriteBytes) break;
+      if (&*run.region != &*runs[0].region || used + run.bytes() > kWriteBytes) break;
       add(run, buffer + used);
-      used += bytes_of(run);
+      used += run.bytes();
     }
     return taken;
   }
@@ -66,8 +68,9 @@ class Batch {
   }
 
  private:
-  void add(Run& run, std::byte* copy) {
+  void add(PageRun& run, std::byte* copy) {
     parts_.clear();
+    USERFAULT_CHECK(run.bytes() <= kWriteBytes, "a run is longer than the buffer that it is copied to");
     run.code = run.region->snapshot(run.span, copy, parts_);
     if (run.code != 0) return;
     for (const Region::Part part : parts_) {
@@ -83,35 +86,17 @@ class Batch {
 
   Answers answers_;
   std::vector<StoreRequest> requests_;
-  std::vector<Run*> asked_;  // for each request
+  std::vector<PageRun*> asked_;  // for each request
   std::vector<Region::Part> parts_;
 };
 
 }  // namespace
 
-// After the hiding: what was written until then shows, and nothing is written any more.
-std::vector<Run> hide_and_look(const Run& run, Budget& budget) {
-  Region& region = *run.region;
-  std::vector<Run> parts;
-  if (!region.hide(run.span)) return parts;
-  const std::vector<bool> written =
-      run.was == PageState::kDirty ? std::vector<bool>(run.span.count, true) : region.find_written(run.span);
-  for (std::size_t i = 0; i < run.span.count; ++i) {
-    const PageState now = written[i] ? PageState::kIdleDirty : PageState::kIdle;
-    if (parts.empty() || parts.back().was != now)
-      parts.push_back({.region = run.region.share(), .span = {run.span.first + i, 0}, .was = now});
-    ++parts.back().span.count;
-    if (!written[i] || run.was == PageState::kDirty) continue;
-    region.counters().dirty_bytes.add(region.page_size());
-    budget.add_dirty(region.page_size());
-  }
-  return parts;
-}
-
 WriteBack::WriteBack(const PagerOptions& options, ErrorLog& errors, unsigned buffers)
     : attempts_(std::max(1, options.store_attempts)),
       pause_(options.store_pause),
       errors_(errors),
+      buffers_(buffers),
       memory_(base::OwnedMapping::anonymous(kWriteBytes * buffers)) {
   if (!memory_.valid()) return;
   for (unsigned i = 0; i < buffers; ++i) free_.push_back(memory_.data() + i * kWriteBytes);
@@ -119,20 +104,22 @@ WriteBack::WriteBack(const PagerOptions& options, ErrorLog& errors, unsigned buf
 
 std::byte* WriteBack::take_buffer() {
   const base::MutexLock lock(mutex_);
-  while (free_.empty()) given_.wait(mutex_);
+  while (free_.empty()) returned_.wait(mutex_);
   std::byte* const buffer = free_.back();
   free_.pop_back();
   return buffer;
 }
 
-void WriteBack::give_buffer(std::byte* buffer) {
+void WriteBack::return_buffer(std::byte* buffer) {
   const base::MutexLock lock(mutex_);
+  USERFAULT_CHECK(free_.size() < buffers_, "a buffer of the writers is returned twice");
   free_.push_back(buffer);
-  given_.notify_one();
+  returned_.notify_one();
 }
 
-void WriteBack::write(std::span<Run> runs, int attempts) {
-  for (Run& run : runs) run.code = is_dirty(run.was) ? EINPROGRESS : 0;
+void WriteBack::write(std::span<PageRun> runs, int attempts) {
+  USERFAULT_CHECK(attempts > 0, "runs are to be written without a try");
+  for (PageRun& run : runs) run.code = is_dirty(run.was) ? EINPROGRESS : 0;
   if (!std::ranges::any_of(runs, wants_writing)) return;
   std::byte* const buffer = take_buffer();
   for (int attempt = 1;; ++attempt) {
@@ -140,11 +127,11 @@ void WriteBack::write(std::span<Run> runs, int attempts) {
     if (attempt >= attempts || !std::ranges::any_of(runs, wants_writing)) break;
     std::this_thread::sleep_for(pause_ * (1 << std::min(attempt - 1, 10)));
   }
-  give_buffer(buffer);
-  for (const Run& run : runs) {
+  return_buffer(buffer);
+  for (const PageRun& run : runs) {
     if (!is_dirty(run.was)) continue;
     if (run.code == 0) run.region->write_hold().accepted();
-    // One refusal is no error yet: the page is still there, and somebody will try again.
+    // One refusal is no error yet: the page is still there, and an evictor will try again.
     if (run.code == 0 || run.region->write_hold().refused() + attempts <= attempts_) continue;
     const std::uintptr_t address = run.region->range_of(run.span).start;
     errors_.add({address, run.region->offset_of(run.span.first), run.code, true});
@@ -158,7 +145,7 @@ int WriteBack::make_durable(const Region& region) {
 }
 
 // Many runs of one region in one batch: a store that works in parallel sees them together.
-void WriteBack::write_once(std::span<Run> runs, std::byte* buffer) const {
+void WriteBack::write_once(std::span<PageRun> runs, std::byte* buffer) const {
   while (!runs.empty()) {
     Batch batch;
     Region& region = *runs[0].region;
@@ -166,13 +153,6 @@ void WriteBack::write_once(std::span<Run> runs, std::byte* buffer) const {
     batch.write(region);
     runs = runs.subspan(taken);
   }
-}
-
-void WriteBack::release(const Run& run, PageState to) {
-  Region& region = *run.region;
-  bool wanted = false;
-  for (std::size_t page = run.span.first; page < run.span.end(); ++page) wanted |= region.states().finish(page, to);
-  if (wanted) region.wake(run.span);
 }
 
 }  // namespace userfault::pager
