@@ -10,40 +10,20 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 #include <numeric>
 #include <thread>
 
 #include "support/bus_hook.h"
+#include "support/held_store.h"
+#include "support/pager_fixture.h"
 #include "support/temporary_file.h"
 #include "userfault/userfault.h"
 
 namespace userfault::test {
 namespace {
 
-constexpr std::size_t kPage = 4096;
-
-class OnEngine : public ::testing::TestWithParam<EngineKind> {
- protected:
-  void SetUp() override {
-    const auto descriptor = Descriptor::open({.engine = GetParam()});
-    if (!descriptor) GTEST_SKIP() << name_of(GetParam()) << " engine not available: " << descriptor.error().message();
-  }
-  [[nodiscard]] static Pager make(PagerOptions options = {}) {
-    options.engine = GetParam();
-    auto pager = Pager::create(options);
-    EXPECT_TRUE(pager) << pager.error().message();
-    return std::move(*pager);
-  }
-};
-
-Mapping map(const Pager& pager, std::shared_ptr<Store> store, const MapOptions& options = {}) {
-  auto mapping = pager.map(std::move(store), options);
-  EXPECT_TRUE(mapping) << mapping.error().message();
-  return std::move(*mapping);
-}
+class PagerTest : public PagerOnEngine {};
 
 // How a child ends that reads one byte; the parent's mapping is not in a child, so the pager lives
 // in the child too.
@@ -62,7 +42,7 @@ int status_of_reading(EngineKind engine, const std::string& path, std::size_t sh
   return status;
 }
 
-TEST_P(OnEngine, EveryByteIsTheFiles) {
+TEST_P(PagerTest, EveryByteIsTheFiles) {
   const auto bytes = random_bytes(300 * kPage + 123, 1);
   const TemporaryFile file(bytes);
   const Pager pager = make();
@@ -77,7 +57,7 @@ TEST_P(OnEngine, EveryByteIsTheFiles) {
   EXPECT_EQ(statistics.resident_bytes, 301 * kPage);
 }
 
-TEST_P(OnEngine, ZeroPartsAreZeroPages) {
+TEST_P(PagerTest, ZeroPartsAreZeroPages) {
   auto bytes = random_bytes(64 * kPage, 2);
   std::fill(bytes.begin() + 16 * kPage, bytes.begin() + 48 * kPage, std::byte{0});
   const TemporaryFile file(bytes);
@@ -88,7 +68,7 @@ TEST_P(OnEngine, ZeroPartsAreZeroPages) {
   EXPECT_GE(pager.statistics().zero_pages, 64u + 32u - 2 * 3u);
 }
 
-TEST_P(OnEngine, AFaultBringsItsNeighbours) {
+TEST_P(PagerTest, AFaultBringsItsNeighbours) {
   const auto bytes = random_bytes(64 * kPage, 3);
   const Pager pager = make();
   const Mapping mapping = map(pager, make_memory_store(bytes), {.around = 16, .detect_streams = false});
@@ -100,7 +80,7 @@ TEST_P(OnEngine, AFaultBringsItsNeighbours) {
     EXPECT_EQ(mapping.resident(page * kPage), page >= 16 && page < 32) << page;
 }
 
-TEST_P(OnEngine, LargerPagesAreFilledWhole) {
+TEST_P(PagerTest, LargerPagesAreFilledWhole) {
   const auto bytes = random_bytes((std::size_t{3} << 20) + 5, 4);
   const Pager pager = make();
   for (const std::size_t page : {kPage, 4 * kPage, std::size_t{64} << 10, std::size_t{2} << 20}) {
@@ -110,7 +90,7 @@ TEST_P(OnEngine, LargerPagesAreFilledWhole) {
   }
 }
 
-TEST_P(OnEngine, HugePages) {
+TEST_P(PagerTest, HugePages) {
   const auto bytes = random_bytes((std::size_t{4} << 20) - 77, 5);
   const Pager pager = make();
   auto mapping = pager.map(make_memory_store(bytes), {.page_size = std::size_t{2} << 20, .huge = true});
@@ -119,7 +99,7 @@ TEST_P(OnEngine, HugePages) {
   EXPECT_EQ(std::memcmp(mapping->data(), bytes.data(), bytes.size()), 0);
 }
 
-TEST_P(OnEngine, PrefetchFillsEverythingWithoutAFault) {
+TEST_P(PagerTest, PrefetchFillsEverythingWithoutAFault) {
   const auto bytes = random_bytes(1000 * kPage, 6);
   const TemporaryFile file(bytes);
   const Pager pager = make({.prefetchers = 2});
@@ -131,7 +111,7 @@ TEST_P(OnEngine, PrefetchFillsEverythingWithoutAFault) {
   EXPECT_EQ(pager.statistics().faults, 0u);
 }
 
-TEST_P(OnEngine, WhatTheProgramDropsComesBack) {
+TEST_P(PagerTest, WhatTheProgramDropsComesBack) {
   const auto bytes = random_bytes(8 * kPage, 7);
   const Pager pager = make();
   const Mapping mapping = map(pager, make_memory_store(bytes), {.detect_streams = false});
@@ -141,7 +121,7 @@ TEST_P(OnEngine, WhatTheProgramDropsComesBack) {
   }
 }
 
-TEST_P(OnEngine, AMappingThatTheProgramSplitIsStillFilled) {
+TEST_P(PagerTest, AMappingThatTheProgramSplitIsStillFilled) {
   const auto bytes = random_bytes(16 * kPage, 8);
   const Pager pager = make();
   const Mapping mapping = map(pager, make_memory_store(bytes), {.page_size = 8 * kPage});
@@ -149,7 +129,7 @@ TEST_P(OnEngine, AMappingThatTheProgramSplitIsStillFilled) {
   EXPECT_EQ(std::memcmp(mapping.data(), bytes.data(), bytes.size()), 0);
 }
 
-TEST_P(OnEngine, MapsAtAnAddressAndRefusesATakenOne) {
+TEST_P(PagerTest, MapsAtAnAddressAndRefusesATakenOne) {
   const auto bytes = random_bytes(2 * kPage, 9);
   const Pager pager = make();
   void* const place = ::mmap(nullptr, 4 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -163,7 +143,7 @@ TEST_P(OnEngine, MapsAtAnAddressAndRefusesATakenOne) {
   EXPECT_EQ(std::memcmp(mapping.data(), bytes.data(), bytes.size()), 0);
 }
 
-TEST_P(OnEngine, RefusesBadOptions) {
+TEST_P(PagerTest, RefusesBadOptions) {
   const auto bytes = random_bytes(kPage, 10);
   const Pager pager = make();
   for (const MapOptions& options : {MapOptions{.page_size = 3 * kPage}, MapOptions{.page_size = 1024},
@@ -177,7 +157,7 @@ TEST_P(OnEngine, RefusesBadOptions) {
   EXPECT_EQ(pager.map(nullptr).error().code, EINVAL);
 }
 
-TEST_P(OnEngine, APageThatIsGoneFromTheFileIsSigbus) {
+TEST_P(PagerTest, APageThatIsGoneFromTheFileIsSigbus) {
   const auto bytes = random_bytes(8 * kPage, 11);
   for (const std::size_t at : {5 * kPage, 4 * kPage + 500, 7 * kPage}) {
     TemporaryFile file(bytes);
@@ -189,7 +169,7 @@ TEST_P(OnEngine, APageThatIsGoneFromTheFileIsSigbus) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == static_cast<int>(bytes[kPage])) << status;
 }
 
-TEST_P(OnEngine, AChildDoesNotReadZeroes) {
+TEST_P(PagerTest, AChildDoesNotReadZeroes) {
   const auto bytes = random_bytes(4 * kPage, 12);
   const Pager pager = make();
   const Mapping mapping = map(pager, make_memory_store(bytes));
@@ -216,7 +196,7 @@ struct Flaky {
   }
 };
 
-TEST_P(OnEngine, AStoreThatFailsTwiceIsAskedAThirdTime) {
+TEST_P(PagerTest, AStoreThatFailsTwiceIsAskedAThirdTime) {
   Flaky flaky{.failures = 2};
   const Pager pager = make({.store_attempts = 3, .store_pause = std::chrono::microseconds(10)});
   const Mapping mapping = map(pager, make_function_store(4 * kPage, &Flaky::fill, &flaky));
@@ -227,7 +207,7 @@ TEST_P(OnEngine, AStoreThatFailsTwiceIsAskedAThirdTime) {
   EXPECT_TRUE(pager.errors().empty());
 }
 
-TEST_P(OnEngine, AnErrorIsReportedWithItsOffset) {
+TEST_P(PagerTest, AnErrorIsReportedWithItsOffset) {
   const pid_t child = ::fork();
   if (child == 0) {
     static sigjmp_buf resume;
@@ -250,7 +230,7 @@ TEST_P(OnEngine, AnErrorIsReportedWithItsOffset) {
 }
 
 // A fault's neighbours that cannot be had are nobody's concern until somebody touches them.
-TEST_P(OnEngine, OnlyThePageThatIsTouchedIsPoisoned) {
+TEST_P(PagerTest, OnlyThePageThatIsTouchedIsPoisoned) {
   const auto bytes = random_bytes(16 * kPage, 13);
   TemporaryFile file(bytes);
   const Pager pager = make({.store_pause = std::chrono::microseconds(10)});
@@ -262,49 +242,6 @@ TEST_P(OnEngine, OnlyThePageThatIsTouchedIsPoisoned) {
   file.replace(bytes);
   EXPECT_EQ(std::memcmp(mapping.data(), bytes.data(), bytes.size()), 0);
 }
-
-// A store that answers from a thread of its own, in the order of its liking.
-class LateStore final : public Store {
- public:
-  explicit LateStore(std::span<const std::byte> bytes) : bytes_(bytes), thread_([this] { answer(); }) {}
-  ~LateStore() override {
-    {
-      const std::lock_guard lock(mutex_);
-      done_ = true;
-    }
-    changed_.notify_all();
-    thread_.join();
-  }
-  std::uint64_t size() const override { return bytes_.size(); }
-  void read(std::span<StoreRequest> batch) override {
-    {
-      const std::lock_guard lock(mutex_);
-      for (StoreRequest& request : batch) waiting_.push_back(&request);
-    }
-    changed_.notify_all();
-  }
-
- private:
-  void answer() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [this] { return done_ || !waiting_.empty(); });
-      if (waiting_.empty()) return;
-      StoreRequest* const request = waiting_.back();
-      waiting_.pop_back();
-      lock.unlock();
-      std::memcpy(request->data, bytes_.data() + request->offset, request->length);
-      request->answer(0, request->length);
-      lock.lock();
-    }
-  }
-  const std::span<const std::byte> bytes_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<StoreRequest*> waiting_;
-  bool done_ = false;
-  std::thread thread_;
-};
 
 // Eight threads read every page, each in its own order, while pages are fetched ahead and dropped.
 void read_from_eight_threads(const Mapping& mapping, std::span<const std::byte> bytes, bool drop) {
@@ -334,7 +271,7 @@ struct Shape {
   std::size_t around;
 };
 
-TEST_P(OnEngine, EightReadersSeeNothingButTheStoresBytes) {
+TEST_P(PagerTest, EightReadersSeeNothingButTheStoresBytes) {
   const auto bytes = random_bytes(4000 * kPage, 14);
   const TemporaryFile file(bytes);
   for (const Shape& shape :
@@ -351,15 +288,17 @@ TEST_P(OnEngine, EightReadersSeeNothingButTheStoresBytes) {
   }
 }
 
-TEST_P(OnEngine, AStoreMayAnswerLaterFromAnotherThread) {
+TEST_P(PagerTest, AStoreMayAnswerLaterFromAnotherThread) {
   const auto bytes = random_bytes(2000 * kPage, 15);
   const Pager pager = make({.workers = 2, .prefetchers = 2});
-  const Mapping mapping = map(pager, std::make_shared<LateStore>(bytes));
+  const auto store = std::make_shared<HeldStore>(bytes);
+  store->let_all_go();
+  const Mapping mapping = map(pager, store);
   mapping.prefetch(0, mapping.size() / 2);
   read_from_eight_threads(mapping, bytes, true);
 }
 
-TEST_P(OnEngine, ManyMappingsComeAndGoWhileOthersAreRead) {
+TEST_P(PagerTest, ManyMappingsComeAndGoWhileOthersAreRead) {
   const auto bytes = random_bytes(200 * kPage, 16);
   const Pager pager = make({.workers = 2, .prefetchers = 1});
   std::atomic<bool> stop{false};
@@ -379,14 +318,13 @@ TEST_P(OnEngine, ManyMappingsComeAndGoWhileOthersAreRead) {
   EXPECT_EQ(pager.statistics().resident_bytes, 0u);
 }
 
-TEST_P(OnEngine, PagersComeAndGo) {
+TEST_P(PagerTest, PagersComeAndGo) {
   for (int round = 0; round < 200; ++round) {
     const Pager pager = make({.workers = 3, .prefetchers = 2});
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Pager, OnEngine, ::testing::Values(EngineKind::kKernel, EngineKind::kUser),
-                         [](const auto& engine) { return std::string(name_of(engine.param)); });
+USERFAULT_ON_BOTH_ENGINES(PagerTest);
 
 }  // namespace
 }  // namespace userfault::test

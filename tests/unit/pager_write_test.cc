@@ -31,14 +31,7 @@ class PagerWrite : public testing::TestWithParam<std::tuple<EngineKind, WriteTra
   }
   [[nodiscard]] static Pager make(PagerOptions options = {}) {
     std::tie(options.engine, options.write_tracking) = GetParam();
-    auto pager = Pager::create(options);
-    EXPECT_TRUE(pager) << pager.error().message();
-    return std::move(*pager);
-  }
-  [[nodiscard]] static Mapping map(const Pager& pager, std::shared_ptr<Store> store, const MapOptions& options = {}) {
-    auto mapping = pager.map(std::move(store), options);
-    EXPECT_TRUE(mapping) << mapping.error().message();
-    return std::move(*mapping);
+    return made(options);
   }
 };
 

@@ -15,6 +15,17 @@ namespace userfault::test {
 
 inline constexpr std::size_t kPage = 4096;
 
+[[nodiscard]] inline Pager made(const PagerOptions& options) {
+  auto pager = Pager::create(options);
+  EXPECT_TRUE(pager) << pager.error().message();
+  return std::move(*pager);
+}
+[[nodiscard]] inline Mapping map(const Pager& pager, std::shared_ptr<Store> store, const MapOptions& options = {}) {
+  auto mapping = pager.map(std::move(store), options);
+  EXPECT_TRUE(mapping) << mapping.error().message();
+  return std::move(*mapping);
+}
+
 class PagerOnEngine : public ::testing::TestWithParam<EngineKind> {
  protected:
   void SetUp() override {
@@ -23,14 +34,7 @@ class PagerOnEngine : public ::testing::TestWithParam<EngineKind> {
   }
   [[nodiscard]] static Pager make(PagerOptions options = {}) {
     options.engine = GetParam();
-    auto pager = Pager::create(options);
-    EXPECT_TRUE(pager) << pager.error().message();
-    return std::move(*pager);
-  }
-  [[nodiscard]] static Mapping map(const Pager& pager, std::shared_ptr<Store> store, const MapOptions& options = {}) {
-    auto mapping = pager.map(std::move(store), options);
-    EXPECT_TRUE(mapping) << mapping.error().message();
-    return std::move(*mapping);
+    return made(options);
   }
 };
 
