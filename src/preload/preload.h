@@ -13,7 +13,7 @@
 //     a program that starts under a seccomp filter, which gets our handler for SIGSYS (trap.h).
 //   - A second preload or a sanitizer's runtime in front of us or behind us keeps working: we go to
 //     the next symbol, never around it. All of it works before our constructor ran, because those of a
-//     program's own libraries run earlier, and in a signal handler (next.h).
+//     program's own libraries run earlier, and in a signal handler (symbols/libc_symbols.h).
 //   - Nothing here allocates. errno changes only where libc's function would change it.
 //   - It links to nothing but libc and the loader, exports only what exports.map lists, and uses
 //     initial-exec thread-local storage.

@@ -4,12 +4,12 @@
 #include <cerrno>
 
 #include "engine/engine.h"
-#include "preload/doors.h"
-#include "preload/inside_libc.h"
-#include "preload/masks.h"
-#include "preload/next.h"
+#include "preload/open/userfaultfd.h"
 #include "preload/settings.h"
-#include "preload/trap.h"
+#include "preload/signals/masks.h"
+#include "preload/symbols/libc_symbols.h"
+#include "preload/trap/libc_patch.h"
+#include "preload/trap/trap.h"
 
 namespace {
 
@@ -20,6 +20,11 @@ namespace {
 }
 
 }  // namespace
+
+void userfault::preload::on_descriptor_opened() noexcept {
+  patch_libc();
+  trap_raw_calls();
+}
 
 // The engines' interface has pure virtual functions; the runtime that would report a call of one is
 // not linked.

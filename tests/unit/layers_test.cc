@@ -53,6 +53,13 @@ std::vector<Rule> rules_of_rooms(std::string_view base, const std::vector<std::v
   return rules;
 }
 
+// The same of src/preload (src/preload/README.md).
+const std::vector<std::vector<std::string_view>>& rooms_of_the_preload_library() {
+  static const std::vector<std::vector<std::string_view>> all = {{"symbols"}, {"repair"}, {"signals"},
+                                                                 {"open"},    {"calls"},  {"trap"}};
+  return all;
+}
+
 std::vector<Rule> make_rules() {
   using enum Rule::System;
   std::vector<Rule> all = {
@@ -81,8 +88,9 @@ std::vector<Rule> make_rules() {
       {"src/store/ring_queue.cc", {"base/", "store/"}, kAny},
       {"src/store/zstd_codec.cc", {"store/"}, kAny},
       {"src/pager/", {"api/", "base/", "pager/", "store/", "userfault/"}},
-      {"src/preload/",
-       {"abi/", "base/", "engine/engine.h", "engine/doors.h", "engine/user/", "preload/", "userfault/abi.h"}},
+      {"src/preload/", {"engine/engine.h", "engine/user/", "preload/preload.h", "preload/settings.h"}},
+      // The library's constructor, and what it hands from a room to a higher one.
+      {"src/preload/start.cc", {"engine/engine.h", "preload/"}},
       {"src/tools/", {"tools/", "userfault/", "support/", "base/program_file.h"}, kAny},
       {"src/conformance/", {"support/", "userfault/"}, kAny},
       {"examples/", {"userfault/"}, kAny},
@@ -91,6 +99,11 @@ std::vector<Rule> make_rules() {
   const auto rooms = rules_of_rooms("src/engine/user/", rooms_of_the_user_engine(),
                                     {"userfault/abi.h", "engine/engine.h"}, kFreestanding);
   all.insert(all.end(), rooms.begin(), rooms.end());
+  const auto preload = rules_of_rooms("src/preload/", rooms_of_the_preload_library(),
+                                      {"abi/", "base/", "engine/engine.h", "engine/doors.h", "engine/user/",
+                                       "preload/preload.h", "preload/settings.h", "userfault/abi.h"},
+                                      kNoLibraries);
+  all.insert(all.end(), preload.begin(), preload.end());
   return all;
 }
 
@@ -297,8 +310,12 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{"src/store/file.cc", "#include \"api/open.h\"", false},
                     Sample{"src/pager/worker.cc", "#include \"engine/engine.h\"", false},
                     Sample{"src/pager/worker.cc", "#include \"store/file.h\"", true},
-                    Sample{"src/preload/open.cc", "#include \"api/open.h\"", false},
-                    Sample{"src/preload/open.cc", "#include \"engine/user/user_engine.h\"", true},
+                    Sample{"src/preload/open/fdinfo.cc", "#include \"api/open.h\"", false},
+                    Sample{"src/preload/open/fdinfo.cc", "#include \"engine/user/user_engine.h\"", true},
+                    Sample{"src/preload/open/fdinfo.cc", "#include \"preload/trap/trap.h\"", false},
+                    Sample{"src/preload/trap/trap.cc", "#include \"preload/open/fdinfo.h\"", true},
+                    Sample{"src/preload/symbols/libc_symbols.h", "#include \"preload/repair/repair.h\"", false},
+                    Sample{"src/preload/settings.cc", "#include \"preload/symbols/libc_symbols.h\"", false},
                     Sample{"src/tools/doctor.cc", "#include \"engine/doors.h\"", false},
                     Sample{"src/tools/doctor.cc", "#include <fmt/core.h>", true},
                     Sample{"examples/hello.cc", "#include \"base/fd.h\"", false},
