@@ -52,10 +52,11 @@ Finding look_at(const Area& area, std::size_t index, Access access) noexcept {
 }  // namespace
 
 std::uintptr_t first_closed(Buffer buffer, Access access) noexcept {
-  if (!is_own_process()) return 0;
+  const std::uintptr_t end = buffer.start + buffer.bytes;
+  // Nearly every buffer of a program's is elsewhere, which is found out without blocking signals and locking.
+  if (!is_own_process() || space.has_none_in(buffer.start, end)) return 0;
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
-  const std::uintptr_t end = buffer.start + buffer.bytes;
   for (const Area* area = space.lower(buffer.start); area != space.end() && area->start < end; ++area) {
     std::uintptr_t at = std::max(buffer.start, area->start);
     const std::size_t page_size = area->extent->page_size();

@@ -72,6 +72,23 @@ Area* Space::lower(std::uintptr_t address) noexcept {
   return areas_ + low;
 }
 
+bool Space::has_none_in(std::uintptr_t start, std::uintptr_t end) noexcept {
+  const std::uint32_t begun = lock.begin_look();
+  // A writer may be moving areas meanwhile: each word is read once, and what they say counts only afterwards.
+  const auto read = [](auto& word) { return std::atomic_ref(word).load(std::memory_order_relaxed); };
+  Area* const areas = read(areas_);
+  std::size_t low = 0;
+  std::size_t high = areas != nullptr ? read(count_) : 0;
+  const std::size_t count = high;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    if (read(areas[middle].end) <= start) low = middle + 1;
+    else high = middle;
+  }
+  const bool none = low == count || read(areas[low].start) >= end;
+  return none && lock.looked_at_whole(begun);
+}
+
 Area* Space::find(std::uintptr_t address) noexcept {
   Area* area = lower(address);
   return area != end() && area->start <= address ? area : nullptr;

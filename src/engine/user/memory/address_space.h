@@ -114,6 +114,9 @@ class Space {
   [[nodiscard]] Area* find(std::uintptr_t address) noexcept;
   // The first area that ends behind `address`; end() when there is none.
   [[nodiscard]] Area* lower(std::uintptr_t address) noexcept;
+  // Without the lock, at the cost of a few loads: true when no area has an address in [start, end). False may
+  // also mean that a writer was under way.
+  [[nodiscard]] bool has_none_in(std::uintptr_t start, std::uintptr_t end) noexcept;
   [[nodiscard]] Area* begin() noexcept { return areas_; }
   [[nodiscard]] Area* end() noexcept { return areas_ + count_; }
 

@@ -107,20 +107,40 @@ class SharedMutex {
       std::uint32_t seen = word_.load(std::memory_order_relaxed);
       if ((seen & ~kWriterWaits) == 0) {
         // Other writers that wait set the bit again when they wake. Acquire pairs with both unlocks.
-        if (word_.compare_exchange_weak(seen, kWriter, std::memory_order_acquire)) return;
+        if (word_.compare_exchange_weak(seen, kWriter, std::memory_order_acquire)) break;
         continue;
       }
       if ((seen & kWriterWaits) == 0 && !word_.compare_exchange_weak(seen, seen | kWriterWaits)) continue;
       sys::futex_wait(&word_, seen | kWriterWaits, nullptr);
     }
+    count_write();
+    // What the writer changes is not seen before the count is odd. Pairs with the fence in
+    // looked_at_whole().
+    std::atomic_thread_fence(std::memory_order_release);
   }
   void unlock() noexcept {
+    count_write();
     word_.exchange(0, std::memory_order_release);
     sys::futex_wake(&word_, INT32_MAX);
   }
-  void reset() noexcept { word_.store(0); }
+  void reset() noexcept {
+    word_.store(0);
+    if ((writes_.load() & 1) != 0) count_write();
+  }
+
+  // A look without the lock, at memory that stays mapped: what was read between the two counts as a whole if no
+  // writer held the lock then. An odd number from begin_look() means that one does.
+  [[nodiscard]] std::uint32_t begin_look() const noexcept { return writes_.load(std::memory_order_acquire); }
+  [[nodiscard]] bool looked_at_whole(std::uint32_t begun) const noexcept {
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return (begun & 1) == 0 && writes_.load(std::memory_order_relaxed) == begun;
+  }
 
  private:
+  // Twice for each writer, which alone changes it; release pairs with the acquire of begin_look().
+  void count_write() noexcept { writes_.store(writes_.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
+
+  std::atomic<std::uint32_t> writes_{0};
   static constexpr std::uint32_t kWriter = 1U << 31;
   static constexpr std::uint32_t kWriterWaits = 1U << 30;
   std::atomic<std::uint32_t> word_{0};
