@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// A subcommand: it adds its options to a CLI::App, then runs. One file each; main.cc lists them.
+// A subcommand: it says which options it has, then runs. One file each; main.cc lists them.
 #pragma once
-
-#include <CLI/CLI.hpp>
 
 #include <memory>
 
 namespace userfault::tools {
+
+class OptionSet;
 
 class Command {
  public:
   virtual ~Command() = default;
   [[nodiscard]] virtual const char* name() const = 0;
   [[nodiscard]] virtual const char* summary() const = 0;
-  virtual void add_options(CLI::App& app) = 0;
+  virtual void add_options(OptionSet& options) = 0;
   // The exit status: 0 fine, 1 it failed (and said why on standard error), 2 wrong usage.
   [[nodiscard]] virtual int run() = 0;
 };

@@ -9,6 +9,7 @@
 
 #include "support/suite.h"
 #include "tools/command.h"
+#include "tools/options.h"
 
 namespace userfault::tools {
 namespace {
@@ -18,14 +19,12 @@ class Conform final : public Command {
   const char* name() const override { return "conform"; }
   const char* summary() const override { return "run the conformance suite on an engine"; }
 
-  void add_options(CLI::App& app) override {
-    app.add_option("--engine", engine_, "kernel, user, or auto (default)")
-        ->check(CLI::IsMember({"auto", "kernel", "user"}));
-    app.add_option("--only", options_.only, "only these ids or tests: COPY-*, REAL-12, Copy.*")->delimiter(',');
-    app.add_option("--json", json_, "also write the results to this file (- for standard output)");
-    app.add_option("--time-limit", options_.time_limit_s, "seconds a test may take, default 20")
-        ->check(CLI::Range(1, 3600));
-    app.add_flag("--list", list_, "only list the tests, their ids and backings");
+  void add_options(OptionSet& options) override {
+    options.add("--engine", engine_, "kernel, user, or auto (default)").one_of({"auto", "kernel", "user"});
+    options.add("--only", options_.only, "only these ids or tests: COPY-*, REAL-12, Copy.*").comma_separated();
+    options.add("--json", json_, "also write the results to this file (- for standard output)");
+    options.add("--time-limit", options_.time_limit_s, "seconds a test may take, default 20").between(1, 3600);
+    options.add_flag("--list", list_, "only list the tests, their ids and backings");
   }
 
   int run() override {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // userfault doctor: what this machine offers, and who refuses what it does not.
 #include "tools/doctor.h"
+#include "tools/options.h"
 
 #include <fmt/core.h>
 
@@ -25,10 +26,10 @@ class Doctor final : public Command {
   const char* name() const override { return "doctor"; }
   const char* summary() const override { return "say what this machine offers and who refuses the rest"; }
 
-  void add_options(CLI::App& app) override {
-    app.add_option("--engine", engine_, "whose features and ranges to show: auto (default), kernel or user")
-        ->check(CLI::IsMember({"auto", "kernel", "user"}));
-    app.add_option("--json", json_, "also write the findings to this file (- for standard output, and no table)");
+  void add_options(OptionSet& options) override {
+    options.add("--engine", engine_, "whose features and ranges to show: auto (default), kernel or user")
+        .one_of({"auto", "kernel", "user"});
+    options.add("--json", json_, "also write the findings to this file (- for standard output, and no table)");
   }
 
   int run() override {

@@ -2,13 +2,13 @@
 // userfault pack, userfault unpack: memory images in compressed frames, and back.
 #include <fmt/core.h>
 #include <unistd.h>
-#include <CLI/CLI.hpp>
 
 #include <cstdio>
 #include <optional>
 #include <string>
 
 #include "tools/command.h"
+#include "tools/options.h"
 #include "userfault/packed_image.h"
 
 namespace userfault::tools {
@@ -56,17 +56,15 @@ class Pack final : public Command {
  public:
   const char* name() const override { return "pack"; }
   const char* summary() const override { return "compress an image in frames, for restore to read lazily"; }
-  void add_options(CLI::App& app) override {
-    app.add_option("FILE", from_, "a flat file, or an ELF core")->required();
-    app.add_option("-o,--output", to_, "the packed image; FILE.zst without it");
-    app.add_option("--frame-size", options_.frame_size, "bytes compressed together, 64k to 2m; 128k without it")
-        ->transform(CLI::AsSizeValue(false));
-    app.add_option("--level", options_.level, "of compression, 1 to 19")
-        ->check(CLI::Range(1, 19))
-        ->capture_default_str();
-    app.add_option("--threads", options_.threads, "one a processor without it")->check(CLI::Range(1, 256));
-    app.add_flag("--force", options_.replace, "replace an existing output");
-    app.add_flag("--quiet", quiet_, "do not print the report");
+  void add_options(OptionSet& options) override {
+    options.add("FILE", from_, "a flat file, or an ELF core").required();
+    options.add("-o,--output", to_, "the packed image; FILE.zst without it");
+    options.add("--frame-size", options_.frame_size, "bytes compressed together, 64k to 2m; 128k without it")
+        .in_bytes();
+    options.add("--level", options_.level, "of compression, 1 to 19").between(1, 19).show_default();
+    options.add("--threads", options_.threads, "one a processor without it").between(1, 256);
+    options.add_flag("--force", options_.replace, "replace an existing output");
+    options.add_flag("--quiet", quiet_, "do not print the report");
   }
   int run() override {
     if (options_.frame_size < kSmallestFrame || options_.frame_size > kLargestFrame || options_.frame_size % 4096 != 0)
@@ -94,13 +92,13 @@ class Unpack final : public Command {
  public:
   const char* name() const override { return "unpack"; }
   const char* summary() const override { return "bring a packed image back to the file that it was"; }
-  void add_options(CLI::App& app) override {
-    app.add_option("FILE", from_, "a packed image")->required();
-    app.add_option("-o,--output", to_, "the file; FILE without its .zst without it");
-    app.add_flag("--check", check_, "write nothing, only check every frame");
-    app.add_option("--threads", options_.threads, "one a processor without it")->check(CLI::Range(1, 256));
-    app.add_flag("--force", options_.replace, "replace an existing output");
-    app.add_flag("--quiet", quiet_, "do not print the report");
+  void add_options(OptionSet& options) override {
+    options.add("FILE", from_, "a packed image").required();
+    options.add("-o,--output", to_, "the file; FILE without its .zst without it");
+    options.add_flag("--check", check_, "write nothing, only check every frame");
+    options.add("--threads", options_.threads, "one a processor without it").between(1, 256);
+    options.add_flag("--force", options_.replace, "replace an existing output");
+    options.add_flag("--quiet", quiet_, "do not print the report");
   }
   int run() override {
     if (check_ && !to_.empty()) return fail(name(), "--check writes nothing: leave --output out"), 2;

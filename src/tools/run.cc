@@ -12,6 +12,7 @@
 
 #include "tools/command.h"
 #include "tools/last_error.h"
+#include "tools/options.h"
 #include "tools/run_target.h"
 
 namespace userfault::tools {
@@ -57,13 +58,13 @@ class Run final : public Command {
   const char* name() const override { return "run"; }
   const char* summary() const override { return "run a program on userfaultfd in user space, unmodified"; }
 
-  void add_options(CLI::App& app) override {
-    app.add_option("--engine", engine_, "auto (the kernel's where it opens, else ours; default), user, or kernel")
-        ->check(CLI::IsMember({"auto", "user", "kernel"}));
-    app.add_flag("--no-trap", no_trap_, "do not look for system calls that go past libc (no seccomp filter)");
-    app.add_flag("--verbose", verbose_, "say on standard error which engine each descriptor got, and why");
-    app.add_option("--log", log_, "say it in this file instead");
-    app.add_option("program", words_, "the program and its arguments, after --")->type_name("PROGRAM ARGUMENT...");
+  void add_options(OptionSet& options) override {
+    options.add("--engine", engine_, "auto (the kernel's where it opens, else ours; default), user, or kernel")
+        .one_of({"auto", "user", "kernel"});
+    options.add_flag("--no-trap", no_trap_, "do not look for system calls that go past libc (no seccomp filter)");
+    options.add_flag("--verbose", verbose_, "say on standard error which engine each descriptor got, and why");
+    options.add("--log", log_, "say it in this file instead");
+    options.add("program", words_, "the program and its arguments, after --").show_as("PROGRAM ARGUMENT...");
   }
 
   // On success the program has taken this process's place.

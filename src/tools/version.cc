@@ -10,7 +10,7 @@ class Version final : public Command {
  public:
   const char* name() const override { return "version"; }
   const char* summary() const override { return "print the version"; }
-  void add_options(CLI::App&) override {}
+  void add_options(OptionSet&) override {}
   int run() override {
     fmt::print("userfault {}\n", USERFAULT_VERSION);
     return 0;

@@ -3,10 +3,11 @@
 #include <fmt/core.h>
 
 #include <cstring>
-#include <map>
+#include <optional>
 #include <string>
 
 #include "tools/command.h"
+#include "tools/options.h"
 #include "tools/restore/access.h"
 #include "tools/restore/guard.h"
 #include "tools/restore/image.h"
@@ -169,44 +170,40 @@ class Restore final : public Command {
   const char* name() const override { return "restore"; }
   const char* summary() const override { return "bring a memory image back, page by page as it is touched"; }
 
-  void add_options(CLI::App& app) override {
-    app.add_option("IMAGE", o_.image.name,
-                   "a flat file, an ELF core or a packed image; or file:, core:, zstd: with a path, zero: with a size")
-        ->required();
-    offset_ = app.add_option("--offset", o_.image.offset, "restore from this byte of the file, as a flat image")
-                  ->transform(CLI::AsSizeValue(false));
-    length_ = app.add_option("--length", o_.image.length, "so many bytes")->transform(CLI::AsSizeValue(false));
-    app.add_option("--engine", o_.engine, "auto, kernel or user")
-        ->transform(CLI::CheckedTransformer(std::map<std::string, EngineKind>{
-            {"auto", EngineKind::kAutomatic}, {"kernel", EngineKind::kKernel}, {"user", EngineKind::kUser}}));
-    app.add_option("--workers", o_.workers, "threads that answer faults")
-        ->check(CLI::Range(1, 64))
-        ->capture_default_str();
-    app.add_option("--around", o_.around, "fill so many pages around a fault, a power of two")
-        ->check(CLI::Range(1, 512))
-        ->capture_default_str();
-    app.add_flag("--prefetch", o_.prefetch, "bring in everything in the background too; faults go first");
-    app.add_option("--page-size", o_.page_size, "4k or 2m")
-        ->transform(
-            CLI::CheckedTransformer(std::map<std::string, std::size_t>{{"4k", 4096}, {"2m", std::size_t{2} << 20}}));
-    app.add_option("--access", o_.access, "how the image is read: sequential, random or none")
-        ->transform(
-            CLI::CheckedTransformer(std::map<std::string, AccessPattern>{{"sequential", AccessPattern::kSequential},
-                                                                         {"random", AccessPattern::kRandom},
-                                                                         {"none", AccessPattern::kNone}}));
-    app.add_option("--readers", o_.readers, "threads that read it")->check(CLI::Range(1, 256))->capture_default_str();
-    app.add_option("--seed", o_.seed, "of the random order")->capture_default_str();
-    app.add_flag("--verify", o_.verify, "compare every byte with the file");
-    app.add_option("--budget", o_.budget, "take no more memory than this: pages are evicted and come back")
-        ->transform(CLI::AsSizeValue(false));
-    app.add_flag("--writable", o_.image.writable,
-                 "invert the first byte of every page that is touched, and write that to the file");
-    app.add_flag("--mapped", o_.image.mapped,
-                 "map the file itself where a thread walks through it; for a file that nobody changes");
-    app.add_flag("--relocate", o_.relocate, "put a core's segments anywhere instead of where they were");
-    app.add_option("--json", o_.json, "write the report to this file; - is standard output");
-    app.add_flag("--histogram", o_.histogram, "print the latency of faults as a histogram");
-    app.add_flag("--quiet", o_.quiet, "do not print the report");
+  void add_options(OptionSet& options) override {
+    options
+        .add("IMAGE", o_.image.name,
+             "a flat file, an ELF core or a packed image; or file:, core:, zstd: with a path, zero: with a size")
+        .required();
+    offset_ =
+        options.add("--offset", o_.image.offset, "restore from this byte of the file, as a flat image").in_bytes();
+    length_ = options.add("--length", o_.image.length, "so many bytes").in_bytes();
+    options.add_choice("--engine", o_.engine,
+                       {{"auto", EngineKind::kAutomatic}, {"kernel", EngineKind::kKernel}, {"user", EngineKind::kUser}},
+                       "which engine");
+    options.add("--workers", o_.workers, "threads that answer faults").between(1, 64).show_default();
+    options.add("--around", o_.around, "fill so many pages around a fault, a power of two")
+        .between(1, 512)
+        .show_default();
+    options.add_flag("--prefetch", o_.prefetch, "bring in everything in the background too; faults go first");
+    options.add_choice("--page-size", o_.page_size, {{"4k", 4096}, {"2m", std::size_t{2} << 20}}, "of the memory");
+    options.add_choice("--access", o_.access,
+                       {{"sequential", AccessPattern::kSequential},
+                        {"random", AccessPattern::kRandom},
+                        {"none", AccessPattern::kNone}},
+                       "how the image is read");
+    options.add("--readers", o_.readers, "threads that read it").between(1, 256).show_default();
+    options.add("--seed", o_.seed, "of the random order").show_default();
+    options.add_flag("--verify", o_.verify, "compare every byte with the file");
+    options.add("--budget", o_.budget, "take no more memory than this: pages are evicted and come back").in_bytes();
+    options.add_flag("--writable", o_.image.writable,
+                     "invert the first byte of every page that is touched, and write that to the file");
+    options.add_flag("--mapped", o_.image.mapped,
+                     "map the file itself where a thread walks through it; for a file that nobody changes");
+    options.add_flag("--relocate", o_.relocate, "put a core's segments anywhere instead of where they were");
+    options.add("--json", o_.json, "write the report to this file; - is standard output");
+    options.add_flag("--histogram", o_.histogram, "print the latency of faults as a histogram");
+    options.add_flag("--quiet", o_.quiet, "do not print the report");
   }
 
   int run() override {
@@ -233,8 +230,8 @@ class Restore final : public Command {
 
  private:
   Options o_;
-  CLI::Option* offset_ = nullptr;
-  CLI::Option* length_ = nullptr;
+  std::optional<Option> offset_;
+  std::optional<Option> length_;
 };
 
 }  // namespace
