@@ -3,10 +3,10 @@
 # What `make run` shows, after a build: the core of a live process, restored lazily and compared
 # with the file byte by byte, on every engine that works here; under a memory budget of a quarter of
 # it, and once more from a packed copy of it.
-# MIB is how much memory that process has besides its own (default 64).
+# USERFAULT is the command, MIB is how much memory that process has besides its own (default 64).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-userfault=$PWD/build/bin/userfault
+userfault=${USERFAULT:-$PWD/build/bin/userfault}
 live=$PWD/build/bin/example_live_process
 work=$(mktemp -d)
 process=
