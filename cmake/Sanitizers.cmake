@@ -2,8 +2,6 @@
 if(USERFAULT_SANITIZE)
   add_compile_options(-fsanitize=${USERFAULT_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${USERFAULT_SANITIZE})
-  # The libraries have no RTTI, which this one check of UBSan needs of every object that it meets.
-  add_compile_options(-fno-sanitize=vptr)
   # The check of an object's dynamic type reads RTTI, which the libraries are built without.
   if(USERFAULT_SANITIZE MATCHES "undefined")
     add_compile_options(-fno-sanitize=vptr)

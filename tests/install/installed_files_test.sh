@@ -13,11 +13,11 @@ done
 for page in "$source"/man/*.[1-8]; do
   find "$prefix" -path "*/man/man${page##*.}/${page##*/}" | grep -q . || fail "${page##*/} was not installed"
 done
-for library in libuserfault.a libuserfault.so "libuserfault.so.${VERSION%%.*}" "libuserfault.so.$VERSION"; do
+for library in libuserfault.a libuserfault.so "libuserfault.so.${VERSION%.*}" "libuserfault.so.$VERSION"; do
   find "$prefix" -name "$library" | grep -q . || fail "$library was not installed"
 done
 soname=$(readelf -d "$(find "$prefix" -name libuserfault.so)" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
-[ "$soname" = "libuserfault.so.${VERSION%%.*}" ] || fail "the shared library's soname is '$soname'"
+[ "$soname" = "libuserfault.so.${VERSION%.*}" ] || fail "the shared library's soname is '$soname'"
 if [ -x "$prefix/bin/userfault" ]; then
   [ "$("$prefix/bin/userfault" version)" = "userfault $VERSION" ] || fail "the installed command has another version"
 fi
