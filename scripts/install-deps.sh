@@ -1,16 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs what a build needs on Debian or Ubuntu; silent when all of it is there.
-# --test adds what only tests need, --clang adds clang 19 where apt has it, --kernels what boots another kernel.
+# --test adds what only tests need, --clang adds clang 19 where apt has it, --kernels what boots another
+# kernel, --distros what makes another distribution's root. --missing installs nothing and says what is not there,
+# --list prints the packages.
 set -euo pipefail
-packages=(g++ cmake make ninja-build pkg-config libgtest-dev libbenchmark-dev libcli11-dev libfmt-dev liburing-dev libzstd-dev gdb)
+packages=(g++ cmake make ninja-build pkg-config libgtest-dev libcli11-dev libfmt-dev liburing-dev libzstd-dev gdb)
 optional=()
+action=install
 for argument in "$@"; do
   case $argument in
-    --test) packages+=(zstd binutils util-linux man-db groff-base) ;;
+    --test) packages+=(zstd binutils util-linux man-db groff-base shellcheck) ;;
     --clang) optional+=(clang-19 libclang-rt-19-dev) ;;
     --kernels) packages+=(qemu-system-x86 busybox-static cpio curl xz-utils) ;;
-    *) echo "usage: install-deps.sh [--test] [--clang] [--kernels]" >&2; exit 2 ;;
+    --distros) packages+=(debootstrap git) ;;
+    --missing) action=say ;;
+    --list) printf '%s\n' "${packages[@]}"; exit 0 ;;
+    *) echo "usage: install-deps.sh [--test] [--clang] [--kernels] [--distros] [--missing|--list]" >&2; exit 2 ;;
   esac
 done
 
@@ -24,6 +30,10 @@ for package in "${packages[@]}" "${optional[@]}"; do
   installed "$package" || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$action" = say ]; then
+  echo "These packages are not installed: ${missing[*]}. \`make deps\` installs them." >&2
+  exit 0
+fi
 
 sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 $sudo apt-get update -q

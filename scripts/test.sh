@@ -9,9 +9,6 @@ cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(nproc)}
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-ccache=$(command -v ccache || true)
-export CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER-$ccache}
-export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-$ccache}
 
 # TSan's shadow memory wants the program where it used to be: gcc 12's runtime dies with 32 bits of
 # randomisation (vm.mmap_rnd_bits). A sandbox may refuse personality(2); then it is tried without.
@@ -32,20 +29,30 @@ run_ctest() {
   esac
 }
 
+# Of the tests that pass or are skipped a line every ten seconds (the summary counts them); all of the others.
+progress() {
+  local line next=0 tests='^ *[0-9]+/[0-9]+ Test +#[0-9]+: '
+  while IFS= read -r line; do
+    if [[ $line =~ ^\ +Start\ +[0-9]+: ]]; then continue; fi
+    if [[ $line =~ $tests && $line =~ (Passed|\*\*\*Skipped) ]]; then
+      [ "$SECONDS" -ge "$next" ] || continue
+      next=$((SECONDS + 10))
+    fi
+    printf '%s\n' "$line"
+  done
+}
+
 test_preset() {
   local preset=$1 tree=$PWD/build-$1 status=0 started=$SECONDS
   [ "$preset" = release ] && tree=$PWD/build
   local junit=$tree/junit.xml
-  echo "=== $preset: build"
-  if ! { cmake --preset "$preset" >"$report.log" 2>&1 && cmake --build "$tree" -j "$jobs" >"$report.log" 2>&1; }; then
-    tail -n 60 "$report.log"
+  if ! scripts/build.sh "$preset"; then
     printf 'fail\t(build)\ncount\t0\t1\t0\n' | sed "s/^/$preset\t/" >>"$report"
-    rm -f "$report.log"
     return
   fi
-  rm -f "$report.log" "$junit"
+  rm -f "$junit"
   echo "=== $preset: test"
-  run_ctest "$preset" "$junit" || status=$?
+  run_ctest "$preset" "$junit" | progress || status=$?
   if [ -s "$junit" ]; then awk -f scripts/summarise-tests.awk "$junit" >"$report.one"; else : >"$report.one"; fi
   if [ "$status" -ne 0 ] && ! grep -q '^fail' "$report.one"; then
     printf 'fail\t(ctest: exit %d)\ncount\t0\t1\t0\n' "$status" >>"$report.one"
