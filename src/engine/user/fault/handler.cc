@@ -124,27 +124,23 @@ Decision go_on(const Access& access) noexcept {
 void drop_mark(const Area& area, std::size_t index) noexcept {
   if (area.extent->huge() || (area.modes & USERFAULT_REGISTER_MODE_WP) != 0) return;
   auto& state = area.state(index);
-  std::uint8_t seen = state.load(std::memory_order_acquire);
-  while ((seen & (page::kContent | page::kWriteProtected)) == (page::kMissing | page::kWriteProtected)) {
-    const auto without = static_cast<std::uint8_t>(seen & ~page::kWriteProtected);
-    if (state.compare_exchange_weak(seen, without, std::memory_order_acq_rel)) return;
-  }
+  PageState seen = state.load();
+  while (seen.is_missing() && seen.is_write_protected())
+    if (state.try_change(seen, seen.with_protection(false))) return;
 }
 
 // Nobody wants to hear of this page: it is opened as it is, zero where nothing was written.
 Decision open_quietly(const Area& area, std::size_t index, const Access& access) noexcept {
   auto& state = area.state(index);
-  std::uint8_t seen = state.load(std::memory_order_acquire);
-  if ((seen & page::kContent) != page::kMissing) return try_again(access);
-  const auto busy = static_cast<std::uint8_t>(seen | page::kBusy);
-  if (!state.compare_exchange_strong(seen, busy, std::memory_order_acq_rel)) return try_again(access);
+  PageState seen = state.load();
+  if (!seen.is_missing() || !state.try_change(seen, seen.claimed())) return try_again(access);
   const LockedForProtection locked(area);
-  const bool protect = (state.load(std::memory_order_acquire) & page::kWriteProtected) != 0;
+  const bool protect = state.load().is_write_protected();
   const long opened = open_run(area, {index, 1}, protect);
   // A write that has to wait has made the object's page all the same.
   if (opened >= 0 && protect && area.extent->shared())
     static_cast<void>(bring_page(area.address_of(index), area.extent->page_size()));
-  settle(*area.extent, {index, 1}, opened < 0 ? page::kMissing : page::kPresent, protect);
+  settle(*area.extent, {index, 1}, opened < 0 ? PageContent::kMissing : PageContent::kPresent, protect);
   // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
   // cannot provide is SIGBUS too.
   if (opened < 0) return {.verdict = Verdict::kSigbus};
@@ -176,7 +172,8 @@ Decision report(const Area& area, std::size_t index, const Access& access, std::
 
 Decision missing(const Area& area, std::size_t index, const Access& access) noexcept {
   drop_mark(area, index);
-  const WaitCondition condition{&area.state(index), page::kContent, page::kMissing};
+  const WaitCondition condition{&area.state(index).word(), PageState::kContent,
+                                PageState(PageContent::kMissing).bits()};
   if (area.instance == nullptr) return open_quietly(area, index, access);
   const Presence cached = area.extent->shared() ? look_up_cached(*area.extent, index) : Presence::kAbsent;
   // Out of memory; neither kind of message, and no page of zeroes, may be guessed.
@@ -194,50 +191,47 @@ Decision missing(const Area& area, std::size_t index, const Access& access) noex
 Decision write_through(const Area& area, std::size_t index, const Access& access) noexcept {
   Locked changing(area.extent->protection);
   auto& state = area.state(index);
-  state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+  state.update([](PageState seen) { return seen.with_protection(false); });
   if (protect_run(area, {index, 1}, false) < 0) {
-    state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
+    state.update([](PageState seen) { return seen.with_protection(true); });
     return {.verdict = Verdict::kSigbus};
   }
   return go_on(access);
 }
 
 // Without the mode the mark stays on the page and means nothing (userfaultfd_pte_wp in the kernel).
-bool is_protected(const Area& area, std::uint8_t state) noexcept {
-  return (state & page::kWriteProtected) != 0 && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
+bool is_protected(const Area& area, PageState state) noexcept {
+  return state.is_write_protected() && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0;
 }
 
 // The page is not protected and its mapping is: somebody is between the two, or could not lift the
 // mapping's protection for want of mappings; or the range was registered again without the mode.
 Decision make_writable(const Area& area, std::size_t index, const Access& access) noexcept {
   Locked changing(area.extent->protection);
-  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  if (is_protected(area, state) || (state & page::kReadOnly) == 0) return try_again(access);
+  const PageState state = area.state(index).load();
+  if (is_protected(area, state) || !state.is_read_only()) return try_again(access);
   if (protect_run(area, {index, 1}, false) < 0) return {.verdict = Verdict::kSigbus};
   return go_on(access);
 }
 
 // A change that ended half-way for want of mappings (madvise, a conversion) has left a page that is there
-// closed. Nothing else does: whoever fills a page opens it first and then says that it is there.
-bool is_shut(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) != page::kOpen; }
-
+// closed. Nothing else does: an operation that fills a page opens it first and then finishes it.
 Decision reopen(const Area& area, std::size_t index, const Access& access) noexcept {
   const LockedForProtection locked(area);
-  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  if ((state & page::kContent) != page::kPresent || !is_shut(state)) return try_again(access);
+  const PageState state = area.state(index).load();
+  if (!state.is_present() || state.is_open()) return try_again(access);
   if (open_run(area, {index, 1}, is_protected(area, state)) < 0) return {.verdict = Verdict::kSigbus};
   return go_on(access);
 }
 
-Decision present(const Area& area, std::size_t index, std::uint8_t state, const Access& access) noexcept {
-  if (is_shut(state)) return reopen(area, index, access);
-  if (access.write && !is_protected(area, state) && (state & page::kReadOnly) != 0)
-    return make_writable(area, index, access);
+Decision present(const Area& area, std::size_t index, PageState state, const Access& access) noexcept {
+  if (!state.is_open()) return reopen(area, index, access);
+  if (access.write && !is_protected(area, state) && state.is_read_only()) return make_writable(area, index, access);
   if (!access.write || !is_protected(area, state) || area.instance == nullptr) return try_again(access);
   if ((area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0) return write_through(area, index, access);
-  constexpr std::uint8_t kMask = page::kContent | page::kWriteProtected;
+  constexpr PageState kProtected = PageState(PageContent::kPresent).with_protection(true);
   return report(area, index, access, USERFAULT_PAGEFAULT_FLAG_WP,
-                {&area.state(index), kMask, page::kPresent | page::kWriteProtected});
+                {&area.state(index).word(), PageState::kContent | PageState::kWriteProtected, kProtected.bits()});
 }
 
 Decision decide(const Access& access) noexcept {
@@ -246,13 +240,15 @@ Decision decide(const Access& access) noexcept {
   if (area == nullptr) return outside(access);
   if (!permits(area->protection, access)) return {.verdict = Verdict::kNotOurs};
   const std::size_t index = area->page_at(access.address);
-  const std::uint8_t state = area->state(index).load(std::memory_order_acquire);
-  switch (state & page::kContent) {
-    case page::kMissing: return missing(*area, index, access);
-    case page::kPresent: return present(*area, index, state, access);
-    case page::kPoisoned: return {.verdict = Verdict::kPoisoned};
-    default: wait_settled(*area->extent, area->state(index)); return {.verdict = Verdict::kTryAgain};
+  const PageState state = area->state(index).load();
+  switch (state.content()) {
+    case PageContent::kMissing: return missing(*area, index, access);
+    case PageContent::kPresent: return present(*area, index, state, access);
+    case PageContent::kPoisoned: return {.verdict = Verdict::kPoisoned};
+    case PageContent::kBusy: break;
   }
+  wait_settled(*area->extent, area->state(index));
+  return {.verdict = Verdict::kTryAgain};
 }
 
 // Our pages are closed or guarded, which the kernel calls SEGV_ACCERR or SEGV_MAPERR as it comes;

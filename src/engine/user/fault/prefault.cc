@@ -38,14 +38,12 @@ bool raises_protected(const Area& area) noexcept {
 }
 
 Finding look_at(const Area& area, std::size_t index, Access access) noexcept {
-  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
-  const std::uint8_t content = state & page::kContent;
-  if (content == page::kPoisoned || !is_permitted(area, access)) return Finding::kFails;
-  const bool open = (state & page::kOpen) != 0 && (state & page::kGuard) == 0;
-  const bool shut = access == Access::kWrite && (state & (page::kWriteProtected | page::kReadOnly)) != 0;
-  if (open && content == page::kPresent && !shut) return Finding::kFine;
-  const bool raises = content == page::kPresent ? (state & page::kWriteProtected) != 0 && shut && raises_protected(area)
-                                                : raises_missing(area, index);
+  const PageState state = area.state(index).load();
+  if (state.is_poisoned() || !is_permitted(area, access)) return Finding::kFails;
+  const bool shut = access == Access::kWrite && (state.is_write_protected() || state.is_read_only());
+  if (state.is_open() && state.is_present() && !shut) return Finding::kFine;
+  const bool raises =
+      state.is_present() ? state.is_write_protected() && shut && raises_protected(area) : raises_missing(area, index);
   return raises && refuses_kernel(*area.instance) ? Finding::kFails : Finding::kTouch;
 }
 

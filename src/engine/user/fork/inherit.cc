@@ -18,18 +18,16 @@ namespace {
 
 bool failed(long result) noexcept { return result < 0 && result > -4096; }
 std::size_t bytes_of(const Area& area) noexcept { return area.end - area.start; }
-std::uint8_t state_of(const Area& area, std::size_t index) noexcept { return area.state(index).load(); }
-bool is_open(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) == page::kOpen; }
-bool is_poisoned(std::uint8_t state) noexcept { return (state & page::kContent) == page::kPoisoned; }
+PageState state_of(const Area& area, std::size_t index) noexcept { return area.state(index).load(); }
 
-// Calls visit(run, state & mask) for each run of pages whose states agree in `mask`.
+// Calls visit(run, state.only(parts)) for each run of pages whose states agree in `parts`.
 template <typename Visit>
-long visit_runs(const Area& area, std::uint8_t mask, Visit visit) noexcept {
+long visit_runs(const Area& area, PageState::Parts parts, Visit visit) noexcept {
   const std::size_t end = area.first + area.pages();
   for (std::size_t i = area.first; i < end;) {
-    const std::uint8_t state = state_of(area, i) & mask;
+    const PageState state = state_of(area, i).only(parts);
     std::size_t last = i + 1;
-    while (last < end && (state_of(area, last) & mask) == state) ++last;
+    while (last < end && state_of(area, last).only(parts) == state) ++last;
     if (const long result = visit(Run{i, last - i}, state); failed(result)) return result;
     i = last;
   }
@@ -45,8 +43,10 @@ std::size_t length_of(const Area& area, Run run) noexcept { return run.count << 
 void set_writable(const Area& area, bool writable) noexcept {
   if ((area.protection & PROT_WRITE) == 0) return;
   const int protection = writable ? area.protection : area.protection & ~PROT_WRITE;
-  static_cast<void>(visit_runs(area, page::kOpen | page::kReadOnly, [&](Run run, std::uint8_t state) {
-    return state == page::kOpen ? sys::mprotect(area.address_of(run.first), length_of(area, run), protection) : 0;
+  static_cast<void>(visit_runs(area, PageState::kMapped | PageState::kReadOnly, [&](Run run, PageState state) {
+    return state.is_mapped() && !state.is_read_only()
+               ? sys::mprotect(area.address_of(run.first), length_of(area, run), protection)
+               : 0;
   }));
 }
 
@@ -84,10 +84,9 @@ long copy_data(const Area& area) noexcept {
 
 // hugetlbfs cannot say where its holes are; the states can, and where nobody tracked, the content.
 bool holds_huge_page(const Area& area, std::size_t index) noexcept {
-  const std::uint8_t state = state_of(area, index);
-  if ((state & page::kContent) == page::kPresent) return true;
-  return (state & page::kContent) == page::kMissing && is_open(state) &&
-         look_up_cached(*area.extent, index) != Presence::kAbsent;
+  const PageState state = state_of(area, index);
+  if (state.is_present()) return true;
+  return state.is_untracked() && look_up_cached(*area.extent, index) != Presence::kAbsent;
 }
 
 // A child that gets no huge page for its copy fails where it needs it, as the kernel's does (there
@@ -130,7 +129,7 @@ long keep_poison(const Area& was, Run run) noexcept {
   Extent* extent = make_extent(Kind::kNative, run.count, was.extent->page_shift);
   if (extent == nullptr) return -ENOMEM;
   hold(extent);
-  for (std::size_t i = 0; i < run.count; ++i) extent->states[i].store(page::kPoisoned);
+  for (std::size_t i = 0; i < run.count; ++i) extent->states[i].store(PageState(PageContent::kPoisoned));
   const std::uintptr_t end = start + length_of(was, run);
   long result = sys::mprotect(start, end - start, PROT_NONE);
   if (result == 0) result = space.insert({.start = start, .end = end, .extent = extent, .protection = was.protection});
@@ -152,8 +151,8 @@ long give_back(const Area& was) noexcept {
   if (result == 0 && (!extent.converted() || was.protection != (PROT_READ | PROT_WRITE)))
     result = sys::mprotect(was.start, bytes_of(was), was.protection);
   if (result < 0 || extent.shared() || extent.kind == Kind::kFile) return result;
-  return visit_runs(was, page::kContent,
-                    [&](Run run, std::uint8_t content) { return is_poisoned(content) ? keep_poison(was, run) : 0; });
+  return visit_runs(was, PageState::kContent,
+                    [&](Run run, PageState state) { return state.is_poisoned() ? keep_poison(was, run) : 0; });
 }
 
 // ---- memory that stays registered ----
@@ -180,10 +179,10 @@ long reopen(const Area& area, const Area& was) noexcept {
     if (const long result = remove_guards(was); result < 0) return result;
   }
   if (const long result = sys::mprotect(area.start, bytes_of(area), PROT_NONE); result < 0) return result;
-  constexpr std::uint8_t kMask = page::kOpen | page::kGuard | page::kWriteProtected;
-  return visit_runs(was, kMask, [&](Run run, std::uint8_t state) {
+  constexpr PageState::Parts kParts = PageState::kMapped | PageState::kGuarded | PageState::kWriteProtected;
+  return visit_runs(was, kParts, [&](Run run, PageState state) {
     const Run mine{run.first - was.first, run.count};
-    return is_open(state) ? open_run(area, mine, (state & page::kWriteProtected) != 0) : 0;
+    return state.is_open() ? open_run(area, mine, state.is_write_protected()) : 0;
   });
 }
 
@@ -198,7 +197,7 @@ long stay_registered(Area& area, const Area& was) noexcept {
   drop(was.extent);
   long result = attach(*extent, was);
   for (std::size_t i = 0; i < area.pages(); ++i)
-    extent->states[i].store(state_of(was, was.first + i) & (page::kContent | page::kWriteProtected));
+    extent->states[i].store(state_of(was, was.first + i).only(PageState::kContent | PageState::kWriteProtected));
   if (result == 0) result = reopen(area, was);
   if (result == 0 && extent->converted()) sys::madvise(area.start, bytes_of(area), MADV_DONTFORK);
   return result;

@@ -76,10 +76,10 @@ long forget_content(const Area& area, Run run) noexcept {
   } else if (!keeps) {
     if (const long result = open_run(area, run, false); result < 0) return result;
   }
-  for (std::size_t i = run.first; i < run.first + run.count; ++i) {
-    const std::uint8_t cleared = page::kContent | (keeps ? 0 : page::kWriteProtected);
-    area.state(i).fetch_and(static_cast<std::uint8_t>(~cleared), std::memory_order_acq_rel);
-  }
+  for (std::size_t i = run.first; i < run.first + run.count; ++i)
+    area.state(i).update([keeps](PageState state) {
+      return state.with_content(PageContent::kMissing).with_protection(keeps && state.is_write_protected());
+    });
   return 0;
 }
 
@@ -87,8 +87,7 @@ long forget_content(const Area& area, Run run) noexcept {
 // mapping's own (zap_pte_range leaves its marker; __unmap_hugepage_range does not).
 long forget_hole(const Area& area, Run run) noexcept {
   const auto poisoned = [&](std::size_t index) {
-    return !area.extent->huge() &&
-           (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kPoisoned;
+    return !area.extent->huge() && area.state(index).load().is_poisoned();
   };
   const std::size_t end = run.first + run.count;
   for (std::size_t i = run.first; i < end; ++i) {
@@ -324,20 +323,18 @@ long protect_area(Area& area, int protection) noexcept {
   const std::size_t end = area.first + area.pages();
   for (std::size_t i = area.first; i < end;) {
     const auto group = [&](std::size_t index) {
-      return static_cast<std::uint8_t>(area.state(index).load() & (page::kOpen | page::kWriteProtected));
+      return area.state(index).load().only(PageState::kMapped | PageState::kWriteProtected);
     };
     std::size_t last = i + 1;
     while (last < end && group(last) == group(i)) ++last;
-    const std::uint8_t state = group(i);
-    const bool narrow = (state & page::kWriteProtected) != 0 && (protection & PROT_WRITE) != 0;
-    if ((state & page::kOpen) != 0) {
+    const PageState state = group(i);
+    const bool narrow = state.is_write_protected() && (protection & PROT_WRITE) != 0;
+    if (state.is_mapped()) {
       const long result = sys::mprotect(area.address_of(i), (last - i) << area.extent->page_shift,
                                         narrow ? protection & ~PROT_WRITE : protection);
       if (result < 0) return result;
-      for (std::size_t k = i; k < last; ++k) {
-        if (narrow) area.state(k).fetch_or(page::kReadOnly);
-        else area.state(k).fetch_and(static_cast<std::uint8_t>(~page::kReadOnly));
-      }
+      for (std::size_t k = i; k < last; ++k)
+        area.state(k).update([narrow](PageState seen) { return seen.with_read_only(narrow); });
     }
     i = last;
   }

@@ -134,7 +134,7 @@ void Space::erase(std::uintptr_t start, std::uintptr_t end_address) noexcept {
 Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept {
   Extent* extent = allocate_extent();
   if (extent == nullptr) return nullptr;
-  auto* states = static_cast<std::atomic<std::uint8_t>*>(reserve(pages));
+  auto* states = static_cast<AtomicPageState*>(reserve(pages));
   if (states == nullptr) {
     extent->references = 1;
     drop(extent);
@@ -169,30 +169,23 @@ void drop(Extent* extent) noexcept {
   extents_free = extent;
 }
 
-void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept {
-  for (std::size_t i = run.first; i < run.first + run.count; ++i) {
-    std::uint8_t seen = extent.states[i].load(std::memory_order_relaxed);
-    std::uint8_t next;
-    do {
-      next = static_cast<std::uint8_t>((seen & ~(page::kContent | page::kWriteProtected)) | content |
-                                       (write_protected ? page::kWriteProtected : 0));
-      // Release pairs with the acquire of whoever reads the state to decide on a fault.
-    } while (!extent.states[i].compare_exchange_weak(seen, next, std::memory_order_release));
-  }
+void settle(Extent& extent, Run run, PageContent content, bool write_protected) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count; ++i)
+    extent.states[i].update([&](PageState state) { return state.finished(content, write_protected); });
   // Both sequentially consistent, as the two in wait_settled: either the sleeper is seen here, or it
   // sees the count, and with it the states.
   extent.settled.fetch_add(1);
   if (extent.settlers.load() != 0) sys::futex_wake(&extent.settled, INT32_MAX);
 }
 
-void wait_settled(Extent& extent, const std::atomic<std::uint8_t>& state) noexcept {
+void wait_settled(Extent& extent, const AtomicPageState& state) noexcept {
   for (int spin = 0; spin < 2000; ++spin) {
-    if ((state.load(std::memory_order_acquire) & page::kContent) != page::kBusy) return;
+    if (!state.load().is_busy()) return;
     pause_cpu();
   }
   extent.settlers.fetch_add(1);
   const std::uint32_t seen = extent.settled.load();
-  if ((state.load(std::memory_order_acquire) & page::kContent) == page::kBusy) {
+  if (state.load().is_busy()) {
     // Bounded, so that a waiter never hangs on an owner that was killed with its thread.
     const timespec bound{.tv_sec = 0, .tv_nsec = 10'000'000};
     sys::futex_wait(&extent.settled, seen, &bound);

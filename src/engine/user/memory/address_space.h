@@ -18,26 +18,13 @@
 
 #include <atomic>
 
+#include "engine/user/memory/page_state.h"
 #include "engine/user/rt/lock.h"
 #include "userfault/abi.h"
 
 namespace userfault::engine::user {
 
 struct Instance;
-
-// A page's state byte. All zero is how a page begins: missing, its mapping closed.
-namespace page {
-inline constexpr std::uint8_t kContent = 3;
-inline constexpr std::uint8_t kMissing = 0;
-inline constexpr std::uint8_t kPresent = 1;
-inline constexpr std::uint8_t kBusy = 2;  // somebody fills it
-inline constexpr std::uint8_t kPoisoned = 3;
-inline constexpr std::uint8_t kWriteProtected = 4;
-// What the kernel's page table and mappings look like there now.
-inline constexpr std::uint8_t kOpen = 8;       // the mapping is not PROT_NONE
-inline constexpr std::uint8_t kGuard = 16;     // a guard page stands there
-inline constexpr std::uint8_t kReadOnly = 32;  // the mapping lacks a PROT_WRITE that the program asked for
-}  // namespace page
 
 enum class Kind : std::uint8_t {
   kNative,         // private anonymous, registered for write-protect only: stays what it was
@@ -49,7 +36,7 @@ enum class Kind : std::uint8_t {
 };
 
 struct Extent {
-  std::atomic<std::uint8_t>* states = nullptr;
+  AtomicPageState* states = nullptr;
   std::size_t pages = 0;
   unsigned page_shift = 12;
   Kind kind = Kind::kNative;
@@ -95,9 +82,7 @@ struct Area {
     return start + ((page_index - first) << extent->page_shift);
   }
   [[nodiscard]] std::size_t pages() const noexcept { return (end - start) >> extent->page_shift; }
-  [[nodiscard]] std::atomic<std::uint8_t>& state(std::size_t page_index) const noexcept {
-    return extent->states[page_index];
-  }
+  [[nodiscard]] AtomicPageState& state(std::size_t page_index) const noexcept { return extent->states[page_index]; }
 };
 
 // Pages [first, first + count) of one area's extent.
@@ -159,9 +144,9 @@ void hold(Extent* extent) noexcept;
 void drop(Extent* extent) noexcept;
 
 // Ends the busy state: the content becomes `content`, with or without write protection.
-void settle(Extent& extent, Run run, std::uint8_t content, bool write_protected) noexcept;
+void settle(Extent& extent, Run run, PageContent content, bool write_protected) noexcept;
 // Sleeps until a busy page of the extent settled. The owner needs no more than the shared lock, so
 // this may be called under it.
-void wait_settled(Extent& extent, const std::atomic<std::uint8_t>& state) noexcept;
+void wait_settled(Extent& extent, const AtomicPageState& state) noexcept;
 
 }  // namespace userfault::engine::user

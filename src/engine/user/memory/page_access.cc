@@ -18,22 +18,18 @@ constexpr int kGuardInstall = 102;  // MADV_GUARD_INSTALL, Linux 6.13
 constexpr int kGuardRemove = 103;   // MADV_GUARD_REMOVE
 constexpr std::size_t kLongRun = 64;
 
-std::uint8_t load(const Area& area, std::size_t i) noexcept { return area.state(i).load(std::memory_order_acquire); }
+PageState load(const Area& area, std::size_t i) noexcept { return area.state(i).load(); }
 
-void change(const Area& area, Run run, std::uint8_t set, std::uint8_t clear) noexcept {
-  for (std::size_t i = run.first; i < run.first + run.count; ++i) {
-    std::uint8_t seen = area.state(i).load(std::memory_order_relaxed);
-    while (!area.state(i).compare_exchange_weak(seen, static_cast<std::uint8_t>((seen & ~clear) | set),
-                                                std::memory_order_acq_rel)) {
-    }
-  }
+template <typename Transition>
+void change(const Area& area, Run run, Transition transition) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count; ++i) area.state(i).update(transition);
 }
 
-// The longest run from `first` on whose states agree in `mask`, at most to `end`.
-Run alike(const Area& area, std::size_t first, std::size_t end, std::uint8_t mask) noexcept {
-  const std::uint8_t want = load(area, first) & mask;
+// The longest run from `first` on whose states agree in `parts`, at most to `end`.
+Run alike(const Area& area, std::size_t first, std::size_t end, PageState::Parts parts) noexcept {
+  const PageState want = load(area, first).only(parts);
   std::size_t last = first + 1;
-  while (last < end && (load(area, last) & mask) == want) ++last;
+  while (last < end && load(area, last).only(parts) == want) ++last;
   return {first, last - first};
 }
 
@@ -61,12 +57,12 @@ long open_chunk(const Area& area, std::size_t index) noexcept {
   if (from < area.first) from = area.first;
   if (to > area_end) to = area_end;
   for (std::size_t i = from; i < to;) {
-    const Run run = alike(area, i, to, page::kOpen);
+    const Run run = alike(area, i, to, PageState::kMapped);
     i += run.count;
-    if ((load(area, run.first) & page::kOpen) != 0) continue;
+    if (load(area, run.first).is_mapped()) continue;
     if (const long result = set_guard(area, run, kGuardInstall); result < 0) return result;
     if (const long result = set_protection(area, run, area.protection); result < 0) return result;
-    change(area, run, page::kOpen | page::kGuard, page::kReadOnly);
+    change(area, run, [](PageState page) { return page.mapped_behind_guard(); });
   }
   return 0;
 }
@@ -74,10 +70,9 @@ long open_chunk(const Area& area, std::size_t index) noexcept {
 long open_closed(const Area& area, Run run, bool read_only) noexcept {
   Locked locked(area.extent->chunks);
   for (std::size_t i = run.first; i < run.first + run.count;) {
-    const Run same = alike(area, i, run.first + run.count, page::kOpen | page::kGuard);
+    const Run same = alike(area, i, run.first + run.count, PageState::kMapped | PageState::kGuarded);
     i += same.count;
-    const std::uint8_t state = load(area, same.first);
-    if ((state & page::kOpen) != 0) continue;
+    if (load(area, same.first).is_mapped()) continue;
     bool guards = area.extent->guards.load(std::memory_order_relaxed);
     if (guards && same.count < kLongRun) {
       const long result = open_chunk(area, same.first);
@@ -97,7 +92,7 @@ long open_closed(const Area& area, Run run, bool read_only) noexcept {
       continue;
     }
     if (result < 0) return result;
-    change(area, same, page::kOpen | (read_only ? page::kReadOnly : 0), read_only ? 0 : page::kReadOnly);
+    change(area, same, [read_only](PageState page) { return page.mapped(read_only); });
   }
   return 0;
 }
@@ -109,32 +104,31 @@ long open_run(const Area& area, Run run, bool read_only) noexcept {
   if (const long result = open_closed(area, run, narrow); result < 0) return result;
   if (const long result = protect_run(area, run, read_only); result < 0) return result;
   for (std::size_t i = run.first; i < run.first + run.count;) {
-    const Run same = alike(area, i, run.first + run.count, page::kGuard);
+    const Run same = alike(area, i, run.first + run.count, PageState::kGuarded);
     i += same.count;
-    if ((load(area, same.first) & page::kGuard) == 0) continue;
+    if (!load(area, same.first).is_guarded()) continue;
     if (const long result = set_guard(area, same, kGuardRemove); result < 0) return result;
-    change(area, same, 0, page::kGuard);
+    change(area, same, [](PageState page) { return page.without_guard(); });
   }
   return 0;
 }
 
 long close_run(const Area& area, Run run) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count;) {
-    const Run same = alike(area, i, run.first + run.count, page::kOpen | page::kGuard);
+    const Run same = alike(area, i, run.first + run.count, PageState::kMapped | PageState::kGuarded);
     i += same.count;
-    const std::uint8_t state = load(area, same.first);
-    if ((state & page::kOpen) == 0 || (state & page::kGuard) != 0) continue;
+    if (!load(area, same.first).is_open()) continue;
     if (area.extent->guards.load(std::memory_order_relaxed) && same.count < kLongRun) {
       const long result = set_guard(area, same, kGuardInstall);
       if (result == 0) {
-        change(area, same, page::kGuard, 0);
+        change(area, same, [](PageState page) { return page.with_guard(); });
         continue;
       }
       if (result != -EINVAL) return result;
       area.extent->guards.store(false, std::memory_order_relaxed);
     }
     if (const long result = set_protection(area, same, PROT_NONE); result < 0) return result;
-    change(area, same, 0, page::kOpen | page::kReadOnly);
+    change(area, same, [](PageState page) { return page.unmapped(); });
   }
   return 0;
 }
@@ -142,25 +136,25 @@ long close_run(const Area& area, Run run) noexcept {
 // A change of protection waits for the accesses of that mapping, which a guard page does not.
 long drain_accesses(const Area& area, Run run) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count;) {
-    const Run same = alike(area, i, run.first + run.count, page::kOpen | page::kReadOnly);
+    const Run same = alike(area, i, run.first + run.count, PageState::kMapped | PageState::kReadOnly);
     i += same.count;
-    const std::uint8_t state = load(area, same.first);
-    if ((state & page::kOpen) == 0 || area.protection == PROT_NONE) continue;
+    const PageState state = load(area, same.first);
+    if (!state.is_mapped() || area.protection == PROT_NONE) continue;
     if (const long result = set_protection(area, same, PROT_NONE); result < 0) return result;
-    const int before = protection_of(area, (state & page::kReadOnly) != 0);
+    const int before = protection_of(area, state.is_read_only());
     if (set_protection(area, same, before) == 0) continue;
     // Closed for good, until somebody opens the chunk.
     static_cast<void>(set_guard(area, same, kGuardRemove));
-    change(area, same, 0, page::kOpen | page::kReadOnly | page::kGuard);
+    change(area, same, [](PageState page) { return page.unmapped(); });
   }
   return 0;
 }
 
 long restore_guards(const Area& area, Run run) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count;) {
-    const Run same = alike(area, i, run.first + run.count, page::kGuard);
+    const Run same = alike(area, i, run.first + run.count, PageState::kGuarded);
     i += same.count;
-    if ((load(area, same.first) & page::kGuard) == 0) continue;
+    if (!load(area, same.first).is_guarded()) continue;
     if (const long result = set_guard(area, same, kGuardInstall); result < 0) return result;
   }
   return 0;
@@ -169,12 +163,12 @@ long restore_guards(const Area& area, Run run) noexcept {
 long protect_run(const Area& area, Run run, bool read_only) noexcept {
   if ((area.protection & PROT_WRITE) == 0) return 0;
   for (std::size_t i = run.first; i < run.first + run.count;) {
-    const Run same = alike(area, i, run.first + run.count, page::kOpen | page::kReadOnly);
+    const Run same = alike(area, i, run.first + run.count, PageState::kMapped | PageState::kReadOnly);
     i += same.count;
-    const std::uint8_t state = load(area, same.first);
-    if ((state & page::kOpen) == 0 || ((state & page::kReadOnly) != 0) == read_only) continue;
+    const PageState state = load(area, same.first);
+    if (!state.is_mapped() || state.is_read_only() == read_only) continue;
     if (const long result = set_protection(area, same, protection_of(area, read_only)); result < 0) return result;
-    change(area, same, read_only ? page::kReadOnly : 0, read_only ? 0 : page::kReadOnly);
+    change(area, same, [read_only](PageState page) { return page.with_read_only(read_only); });
   }
   return 0;
 }

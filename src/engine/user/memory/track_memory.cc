@@ -45,9 +45,8 @@ class Pagemap {
   int fd_;
 };
 
-void set_states(Extent& extent, Run run, std::uint8_t state) noexcept {
-  for (std::size_t i = run.first; i < run.first + run.count; ++i)
-    extent.states[i].store(state, std::memory_order_release);
+void set_states(Extent& extent, Run run, PageState state) noexcept {
+  for (std::size_t i = run.first; i < run.first + run.count; ++i) extent.states[i].store(state);
 }
 
 // ---- private memory ----
@@ -91,7 +90,7 @@ long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end,
     const long copied = copy_into_object(extent, start, run);
     if (copied == 0)
       set_states(extent, {(run.start - start) >> extent.page_shift, (run.end - run.start) >> extent.page_shift},
-                 page::kPresent);
+                 PageState(PageContent::kPresent));
     return copied;
   };
   long result = visit_populated(start, end, extent.page_size(), take);
@@ -143,7 +142,7 @@ long keep_in_place(const Mapping& mapping, const Backing& backing, std::uintptr_
   long result = extent->shared() ? find_view(*extent, mapping, start) : 0;
   if (result == 0) {
     // Nobody tracks these pages yet: they are open, and what they hold only the kernel knows.
-    set_states(*extent, {0, extent->pages}, page::kOpen);
+    set_states(*extent, {0, extent->pages}, PageState().mapped(false));
     result = space.insert({.start = start, .end = end, .extent = extent, .protection = mapping.protection});
   }
   drop(extent);
@@ -158,9 +157,9 @@ long track_shared(Area& area, bool minor) noexcept {
   note_transition(area.start, area.end);
   for (std::size_t i = all.first; i < all.first + all.count;) {
     const auto is_there = [&](std::size_t index) {
-      const std::uint8_t state = area.state(index).load();
-      if ((state & page::kContent) != page::kMissing) return true;
-      if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
+      const PageState state = area.state(index).load();
+      if (!state.is_missing()) return true;
+      if (!state.is_open()) return false;
       return minor ? is_populated(area.address_of(index)) : look_up_cached(extent, index) == Presence::kPresent;
     };
     const bool there = is_there(i);
@@ -170,8 +169,8 @@ long track_shared(Area& area, bool minor) noexcept {
     i = last;
     if (there) {
       for (std::size_t k = run.first; k < run.first + run.count; ++k) {
-        const std::uint8_t state = area.state(k).load();
-        if ((state & page::kContent) == page::kMissing) area.state(k).store(state | page::kPresent);
+        const PageState state = area.state(k).load();
+        if (state.is_missing()) area.state(k).store(state.with_content(PageContent::kPresent));
       }
       continue;
     }
@@ -268,11 +267,11 @@ long convert_native(std::uintptr_t start) noexcept {
     area->instance = before.instance;
     area->modes = before.modes;
     for (std::size_t i = 0; i < before.pages(); ++i) {
-      const std::uint8_t state = before.state(before.first + i).load();
+      const PageState was = before.state(before.first + i).load();
+      PageState state = area->state(i).load().with_protection(was.is_write_protected());
       // A page that ZEROPAGE made is there, though the kernel's page table has nothing for it.
-      const std::uint8_t content = state & page::kContent;
-      area->state(i).fetch_or(state & page::kWriteProtected);
-      if (content == page::kPoisoned || content == page::kPresent) area->state(i).fetch_or(content);
+      if (!was.is_missing()) state = state.with_content(was.content());
+      area->state(i).store(state);
     }
   }
   drop(before.extent);
@@ -290,17 +289,16 @@ long track_area(std::uintptr_t start, bool minor) noexcept {
   }
   // Converted: present pages are opened, what is open and has no content is closed.
   for (std::size_t i = area->first; i < area->first + area->pages(); ++i) {
-    const std::uint8_t state = area->state(i).load();
-    const bool open = (state & (page::kOpen | page::kGuard)) == page::kOpen;
-    if ((state & page::kContent) == page::kPresent && !open) {
+    const PageState state = area->state(i).load();
+    if (state.is_present() && !state.is_open()) {
       std::size_t last = i + 1;
       while (last < area->first + area->pages() && area->state(last).load() == state) ++last;
-      const bool protect = (state & page::kWriteProtected) != 0;
-      if (const long result = open_run(*area, {i, last - i}, protect); result < 0) return result;
+      if (const long result = open_run(*area, {i, last - i}, state.is_write_protected()); result < 0) return result;
       i = last - 1;
-    } else if ((state & page::kContent) == page::kMissing && open) {
+    } else if (state.is_untracked()) {
       // What cannot be found out is closed: the fault handler looks again.
-      if (look_up_content(*area, i) == Presence::kPresent) area->state(i).store(state | page::kPresent);
+      if (look_up_content(*area, i) == Presence::kPresent)
+        area->state(i).store(state.with_content(PageContent::kPresent));
       else if (const long result = close_run(*area, {i, 1}); result < 0) return result;
     }
   }

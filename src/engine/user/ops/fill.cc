@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <iterator>
 
 #include "engine/user/memory/page_access.h"
 #include "engine/user/memory/presence.h"
@@ -29,31 +30,26 @@ struct Claim {
 // A page can be filled when it is missing; and over a poison or a write-protect marker where the
 // kernel allows that (pte_none_mostly in mm/userfaultfd.c): by COPY and CONTINUE, in shared memory by
 // ZEROPAGE too, which makes a page there.
-bool fillable(const Extent& extent, Fill fill, std::uint8_t state) noexcept {
+bool fillable(const Extent& extent, Fill fill, PageState state) noexcept {
   const bool over_markers =
       fill == Fill::kCopy || fill == Fill::kContinue || (fill == Fill::kZero && extent.kind == Kind::kShared);
-  switch (state & page::kContent) {
-    case page::kMissing: return over_markers || (state & page::kWriteProtected) == 0;
-    case page::kPoisoned: return over_markers;
-    default: return false;
-  }
+  return state.is_marker() ? over_markers : state.is_missing();
 }
 
 // `before` gets the state that each page was in when it became ours: read any earlier it may be that of
 // somebody else who had the page then, and to go back to that would leave it busy for ever.
-Claim claim(const Area& area, Run run, Fill fill, std::uint8_t* before) noexcept {
+Claim claim(const Area& area, Run run, Fill fill, PageState* before) noexcept {
   Claim result;
   for (; result.count < run.count; ++result.count) {
     auto& state = area.state(run.first + result.count);
-    std::uint8_t seen = state.load(std::memory_order_acquire);
+    PageState seen = state.load();
     for (;;) {
-      if ((seen & page::kContent) == page::kBusy) return result;
+      if (seen.is_busy()) return result;
       if (!fillable(*area.extent, fill, seen)) {
         result.stopped_by = -EEXIST;
         return result;
       }
-      const auto busy = static_cast<std::uint8_t>((seen & ~page::kContent) | page::kBusy);
-      if (state.compare_exchange_weak(seen, busy, std::memory_order_acq_rel)) break;
+      if (state.try_change(seen, seen.claimed())) break;
     }
     before[result.count] = seen;
   }
@@ -155,16 +151,14 @@ long provide(const Area& area, Run run, const FillRequest& request, std::uintptr
   return -EINVAL;
 }
 
-bool untracked(std::uint8_t state) noexcept { return (state & (page::kOpen | page::kGuard)) == page::kOpen; }
-
 // Puts busy pages back to what they were before claim(), with the protection they got meanwhile.
-void unclaim(const Area& area, Run run, const std::uint8_t* before) noexcept {
+void unclaim(const Area& area, Run run, const PageState* before) noexcept {
   const LockedForProtection locked(area);
   for (std::size_t i = 0; i < run.count; ++i) {
-    const bool protect = (area.state(run.first + i).load(std::memory_order_acquire) & page::kWriteProtected) != 0;
+    const bool protect = area.state(run.first + i).load().is_write_protected();
     // If it cannot be opened again the page stays closed, and the next access tries once more.
-    if (untracked(before[i])) static_cast<void>(open_run(area, {run.first + i, 1}, protect));
-    settle(*area.extent, {run.first + i, 1}, before[i] & page::kContent, protect);
+    if (before[i].is_open()) static_cast<void>(open_run(area, {run.first + i, 1}, protect));
+    settle(*area.extent, {run.first + i, 1}, before[i].content(), protect);
   }
 }
 
@@ -191,7 +185,8 @@ long show(const Area& area, Run run, const FillRequest& request) noexcept {
   const long result = poison ? close_run(area, run) : open_run(area, run, request.write_protect);
   if (result == 0 && !poison) map_pages(area, run, request.fill);
   if (result == 0)
-    settle(*area.extent, run, poison ? page::kPoisoned : page::kPresent, !poison && request.write_protect);
+    settle(*area.extent, run, poison ? PageContent::kPoisoned : PageContent::kPresent,
+           !poison && request.write_protect);
   return result;
 }
 
@@ -202,8 +197,8 @@ struct Step {
 
 Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::uintptr_t source) noexcept {
   Extent& extent = *area.extent;
-  std::uint8_t before[kStepBytes >> 12];
-  if (wanted.count > sizeof before) wanted.count = sizeof before;
+  PageState before[kStepBytes >> 12];
+  if (wanted.count > std::size(before)) wanted.count = std::size(before);
   const Claim claimed = claim(area, wanted, request.fill, before);
   if (claimed.count == 0) return {0, claimed.stopped_by};
 
@@ -212,7 +207,7 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
   // A page that nobody tracked is open: it is closed first, so that nobody sees it half filled, and
   // whether something is there already is asked when nobody can make it so any more.
   std::size_t tracked = 0;
-  while (tracked < run.count && !untracked(before[tracked])) ++tracked;
+  while (tracked < run.count && !before[tracked].is_open()) ++tracked;
   const bool was_open = tracked == 0;
   // Whether the page is there already is asked first as well, because closing takes it out of the
   // page table. CONTINUE asks whether this mapping shows it.

@@ -101,16 +101,18 @@ bool is_shared_with_a_child(std::uintptr_t address, const char* content) noexcep
 bool is_marker(std::uintptr_t from) noexcept {
   const Area* area = space.find(from);
   if (area == nullptr) return false;
-  const std::uint8_t state = area->state(area->page_at(from)).load();
-  const std::uint8_t content = state & page::kContent;
-  if (content == page::kPoisoned) return true;
-  return content == page::kMissing && (state & page::kWriteProtected) != 0 &&
-         !may_have_content(*area, area->page_at(from));
+  const PageState state = area->state(area->page_at(from)).load();
+  return state.is_marker() && (state.is_poisoned() || !may_have_content(*area, area->page_at(from)));
 }
 
 // A page that ZEROPAGE made in memory which is only write-protected is there without being populated.
 bool is_known_zero(const Area* area, std::uintptr_t from) noexcept {
-  return area != nullptr && (area->state(area->page_at(from)).load() & page::kContent) == page::kPresent;
+  return area != nullptr && area->state(area->page_at(from)).load().is_present();
+}
+
+// Without write protection, which belongs to the content that was there.
+void set_content(const Area& area, std::size_t index, PageContent content) noexcept {
+  area.state(index).update([content](PageState state) { return state.with_content(content).with_protection(false); });
 }
 
 // One page of the source taken away: its content goes to `buffer`. -ENOENT: a hole.
@@ -123,10 +125,8 @@ long take_page(std::uintptr_t from, char* buffer) noexcept {
     return is_shared_with_a_child(from, buffer) ? -EBUSY : 0;
   }
   const std::size_t index = area->page_at(from);
-  const std::uint8_t state = area->state(index).load();
-  const bool there =
-      (state & page::kContent) == page::kPresent ||
-      ((state & (page::kContent | page::kOpen | page::kGuard)) == page::kOpen && may_have_content(*area, index));
+  const PageState state = area->state(index).load();
+  const bool there = state.is_present() || (state.is_untracked() && may_have_content(*area, index));
   if (!there) return -ENOENT;
   if (const long result = close_run(*area, {index, 1}); result < 0) return result;
   return sys::pread(area->extent->fd, buffer, 4096, area->extent->offset_of(index)) == 4096 ? 0 : -EFAULT;
@@ -137,18 +137,18 @@ long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcep
   const Area* area = space.find(from);
   if (area == nullptr || area->extent->kind == Kind::kNative) {
     if (taken) sys::madvise(from, 4096, MADV_DONTNEED);
-    if (area != nullptr) area->state(area->page_at(from)).store(page::kOpen);
+    if (area != nullptr) area->state(area->page_at(from)).store(PageState().mapped(false));
     return sys::mprotect(from, 4096, source.protection);
   }
   const std::size_t index = area->page_at(from);
   const bool tracked = (area->modes & USERFAULT_REGISTER_MODE_MISSING) != 0;
   if (!taken) {
-    const bool protect = (area->state(index).load() & page::kWriteProtected) != 0;
+    const bool protect = area->state(index).load().is_write_protected();
     return open_run(*area, {index, 1}, protect);
   }
   constexpr int kPunch = 1 | 2;
   sys::fallocate(area->extent->fd, kPunch, area->extent->offset_of(index), 4096);
-  settle(*area->extent, {index, 1}, page::kMissing, false);
+  set_content(*area, index, PageContent::kMissing);
   return tracked ? 0 : open_run(*area, {index, 1}, false);
 }
 
@@ -161,7 +161,7 @@ long put_page(std::uintptr_t to, const char* buffer) noexcept {
                          : sys::pwrite(area.extent->fd, buffer, 4096, area.extent->offset_of(index));
   if (wrote != 4096) return -ENOMEM;
   if (const long result = open_run(area, {index, 1}, false); result < 0) return result;
-  settle(*area.extent, {index, 1}, page::kPresent, false);
+  set_content(area, index, PageContent::kPresent);
   return 0;
 }
 
@@ -169,9 +169,9 @@ long put_page(std::uintptr_t to, const char* buffer) noexcept {
 bool is_free(std::uintptr_t to) noexcept {
   const Area& area = *space.find(to);
   const std::size_t index = area.page_at(to);
-  const std::uint8_t state = area.state(index).load();
-  if ((state & (page::kContent | page::kWriteProtected)) != 0) return false;
-  return (state & (page::kOpen | page::kGuard)) != page::kOpen || !may_have_content(area, index);
+  const PageState state = area.state(index).load();
+  if (!state.is_missing() || state.is_write_protected()) return false;
+  return !state.is_open() || !may_have_content(area, index);
 }
 
 constinit Mutex buffer_lock;

@@ -153,7 +153,7 @@ long apply(Instance& instance, std::uintptr_t start, std::uintptr_t end, std::ui
 
 void clear_protection(Area& area) noexcept {
   for (std::size_t i = area.first; i < area.first + area.pages(); ++i)
-    area.state(i).fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+    area.state(i).update([](PageState state) { return state.with_protection(false); });
 }
 
 // Opens what is not poisoned, and makes missing pages what an open page is that nobody tracks.
@@ -161,9 +161,9 @@ void clear_protection(Area& area) noexcept {
 long open_all(const Area& area, bool* poisoned) noexcept {
   const std::size_t end = area.first + area.pages();
   for (std::size_t i = area.first; i < end;) {
-    const bool poison = (area.state(i).load() & page::kContent) == page::kPoisoned;
+    const bool poison = area.state(i).load().is_poisoned();
     std::size_t last = i + 1;
-    while (last < end && ((area.state(last).load() & page::kContent) == page::kPoisoned) == poison) ++last;
+    while (last < end && area.state(last).load().is_poisoned() == poison) ++last;
     if (!poison) {
       if (const long result = open_run(area, {i, last - i}, false); result < 0) return result;
     }
@@ -175,7 +175,7 @@ long open_all(const Area& area, bool* poisoned) noexcept {
 
 void protect_again(const Area& area) noexcept {
   for (std::size_t i = area.first; i < area.first + area.pages(); ++i)
-    if ((area.state(i).load() & page::kWriteProtected) != 0) static_cast<void>(protect_run(area, {i, 1}, true));
+    if (area.state(i).load().is_write_protected()) static_cast<void>(protect_run(area, {i, 1}, true));
 }
 
 // Takes the area from its instance; `forget`: nothing of ours is left in it. When a page cannot be

@@ -16,33 +16,27 @@ namespace {
 // Whether protecting the range protects this page. mwriteprotect_range: present pages are; what is
 // not there gets a marker in shared memory and huge pages always, in anonymous memory with
 // WP_UNPOPULATED (6.4).
-bool takes_protection(const Area& area, std::size_t index, std::uint8_t state) noexcept {
-  const std::uint8_t content = state & page::kContent;
-  if (content == page::kPresent) return true;
-  if (content != page::kMissing) return false;
+bool takes_protection(const Area& area, std::size_t index, PageState state) noexcept {
+  if (state.is_present()) return true;
+  if (!state.is_missing()) return false;
   if (area.extent->shared() || area.extent->huge() || area.extent->kind == Kind::kFile) return true;
   if ((area.instance->features & USERFAULT_FEATURE_WP_UNPOPULATED) != 0) return true;
   // Missing and open: nobody tracks it, so only the kernel knows.
-  if ((state & (page::kOpen | page::kGuard)) != page::kOpen) return false;
-  return may_have_content(area, index);
+  return state.is_open() && may_have_content(area, index);
 }
 
 void mark(const Area& area, std::size_t index, bool protect) noexcept {
-  auto& state = area.state(index);
-  if (protect) state.fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
-  else state.fetch_and(static_cast<std::uint8_t>(~page::kWriteProtected), std::memory_order_acq_rel);
+  area.state(index).update([protect](PageState state) { return state.with_protection(protect); });
 }
 
 // After a failure half-way, mapping and state must not contradict each other: what stayed without
 // PROT_WRITE counts as protected, so that a write there is reported instead of tried again for ever.
 void call_protected_what_is(const Area& area, Run run) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count; ++i)
-    if ((area.state(i).load(std::memory_order_acquire) & page::kReadOnly) != 0) mark(area, i, true);
+    if (area.state(i).load().is_read_only()) mark(area, i, true);
 }
 
-bool is_busy(const Area& area, std::size_t index) noexcept {
-  return (area.state(index).load(std::memory_order_acquire) & page::kContent) == page::kBusy;
-}
+bool is_busy(const Area& area, std::size_t index) noexcept { return area.state(index).load().is_busy(); }
 
 // Protects pages from `first` on, to the first busy one at the most; returns where it stopped, or an
 // error. First the mapping, then the states: a write in between faults and waits for the lock.
@@ -54,7 +48,7 @@ long protect_some(const Area& area, std::size_t first, std::size_t end) noexcept
   std::size_t i = first;
   while (i < end && !is_busy(area, i)) {
     std::size_t last = i;
-    while (last < end && takes_protection(area, last, area.state(last).load(std::memory_order_acquire))) ++last;
+    while (last < end && takes_protection(area, last, area.state(last).load())) ++last;
     const Run run{i, last - i};
     if (const long result = protect_run(area, run, true); result < 0) {
       static_cast<void>(protect_run(area, run, false));

@@ -28,8 +28,6 @@ constexpr std::uint64_t kTableBytes = kHardwarePage * 512;  // what one page of 
 constexpr std::uint64_t kScanFlags = USERFAULT_SCAN_WP_MATCHING | USERFAULT_SCAN_CHECK_WPASYNC;
 constexpr std::uint64_t kCategories = (USERFAULT_PAGE_IS_GUARD << 1) - 1;
 
-bool is_protected(std::uint8_t state) noexcept { return (state & page::kWriteProtected) != 0; }
-
 bool tracks_writes(const Area& area) noexcept {
   return area.instance != nullptr && (area.modes & USERFAULT_REGISTER_MODE_WP) != 0 &&
          (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) != 0;
@@ -80,33 +78,27 @@ class PageTable {
 
 // Memory that nobody tracks is open. Of an object of the program's a mapping shows what was touched
 // through it; an object of ours has what was touched in its only mapping.
-bool is_present(const Area& area, std::size_t index, std::uint8_t state, PageTable& table) noexcept {
-  if ((state & page::kContent) == page::kPresent) return true;
-  if ((state & (page::kContent | page::kOpen | page::kGuard)) != page::kOpen) return false;
+bool is_present(const Area& area, std::size_t index, PageState state, PageTable& table) noexcept {
+  if (state.is_present()) return true;
+  if (!state.is_untracked()) return false;
   return area.extent->converted() ? may_have_content(area, index) : table.has_page(area.address_of(index));
-}
-
-// The kernel keeps poison, and the protection of a page that is not there, as entries that it counts
-// among the swapped ones.
-bool is_marker(std::uint8_t state) noexcept {
-  return (state & page::kContent) == page::kPoisoned ||
-         ((state & page::kContent) == page::kMissing && is_protected(state));
 }
 
 // Of a page that has an entry in the kernel's page table; 0 when it has none.
 std::uint64_t categories_of(const Area& area, std::size_t index, PageTable& table) noexcept {
-  const std::uint8_t state = area.state(index).load(std::memory_order_acquire);
+  const PageState state = area.state(index).load();
   const Extent& extent = *area.extent;
   std::uint64_t result = 0;
   if (is_present(area, index, state, table)) {
     result |= USERFAULT_PAGE_IS_PRESENT;
     if (extent.shared() || extent.kind == Kind::kFile) result |= USERFAULT_PAGE_IS_FILE;
-  } else if (is_marker(state)) {
+  } else if (state.is_marker()) {
+    // An entry that the kernel counts among the swapped ones.
     result |= USERFAULT_PAGE_IS_SWAPPED;
   } else {
     return 0;
   }
-  if (!is_protected(state)) result |= USERFAULT_PAGE_IS_WRITTEN;
+  if (!state.is_write_protected()) result |= USERFAULT_PAGE_IS_WRITTEN;
   if (extent.huge()) result |= USERFAULT_PAGE_IS_HUGE;
   return result;
 }
@@ -306,7 +298,7 @@ class Walk {
   static long protect_again(const Area& area, std::size_t index) noexcept {
     Locked changing(area.extent->protection);
     if (const long result = protect_run(area, {index, 1}, true); result < 0) return result;
-    area.state(index).fetch_or(page::kWriteProtected, std::memory_order_acq_rel);
+    area.state(index).update([](PageState state) { return state.with_protection(true); });
     return 0;
   }
 
@@ -367,7 +359,7 @@ bool is_write_protected(std::uintptr_t address) noexcept {
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
   const Area* area = space.find(address);
-  return area != nullptr && is_protected(area->state(area->page_at(address)).load(std::memory_order_acquire));
+  return area != nullptr && area->state(area->page_at(address)).load().is_write_protected();
 }
 
 }  // namespace userfault::engine::user
