@@ -190,6 +190,12 @@ long show(const Area& area, Run run, const FillRequest& request) noexcept {
   return result;
 }
 
+// Under the same lock as every change of protection, which would make the page accessible again otherwise.
+long close_claimed(const Area& area, Run run) noexcept {
+  const LockedForProtection locked(area);
+  return close_run(area, run);
+}
+
 struct Step {
   std::size_t bytes = 0;
   long error = 0;
@@ -219,7 +225,7 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
   if (was_open) {
     unclaim(area, {run.first + 1, run.count - 1}, before + 1);
     run.count = 1;
-    if (const long closed = close_run(area, run); closed < 0) {
+    if (const long closed = close_claimed(area, run); closed < 0) {
       unclaim(area, run, before);
       return {0, closed};
     }
