@@ -8,7 +8,10 @@
 #include <cerrno>
 
 #include "engine/user/descriptor/descriptor_table.h"
-#include "engine/user/layout/layout.h"
+#include "engine/user/layout/advise.h"
+#include "engine/user/layout/protect.h"
+#include "engine/user/layout/remap.h"
+#include "engine/user/layout/unmap.h"
 #include "engine/user/lifetime.h"
 #include "engine/user/memory/address_space.h"
 #include "engine/user/ops/dispatch.h"

@@ -140,7 +140,7 @@ Decision open_quietly(const Area& area, std::size_t index, const Access& access)
   // A write that has to wait has made the object's page all the same.
   if (opened >= 0 && protect && area.extent->shared())
     static_cast<void>(bring_page(area.address_of(index), area.extent->page_size()));
-  settle(*area.extent, {index, 1}, opened < 0 ? PageContent::kMissing : PageContent::kPresent, protect);
+  finish_busy(*area.extent, {index, 1}, opened < 0 ? PageContent::kMissing : PageContent::kPresent, protect);
   // Without a mapping to open it with the access cannot go on; the kernel's answer to a page that it
   // cannot provide is SIGBUS too.
   if (opened < 0) return {.verdict = Verdict::kSigbus};
@@ -247,7 +247,7 @@ Decision decide(const Access& access) noexcept {
     case PageContent::kPoisoned: return {.verdict = Verdict::kPoisoned};
     case PageContent::kBusy: break;
   }
-  wait_settled(*area->extent, area->state(index));
+  wait_while_busy(*area->extent, area->state(index));
   return {.verdict = Verdict::kTryAgain};
 }
 

@@ -55,7 +55,7 @@ std::uintptr_t first_closed(Buffer buffer, Access access) noexcept {
   if (!is_own_process() || space.has_none_in(buffer.start, end)) return 0;
   SignalsBlocked blocked;
   LockedShared locked(space.lock);
-  for (const Area* area = space.lower(buffer.start); area != space.end() && area->start < end; ++area) {
+  for (const Area* area = space.first_ending_after(buffer.start); area != space.end() && area->start < end; ++area) {
     std::uintptr_t at = std::max(buffer.start, area->start);
     const std::size_t page_size = area->extent->page_size();
     for (; at < std::min(end, area->end); at = (at & ~(page_size - 1)) + page_size) {

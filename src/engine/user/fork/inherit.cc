@@ -9,32 +9,18 @@
 
 #include "engine/user/memory/memfd_pool.h"
 #include "engine/user/memory/page_access.h"
+#include "engine/user/memory/page_runs.h"
 #include "engine/user/memory/presence.h"
 #include "engine/user/memory/track_memory.h"
+#include "engine/user/rt/linux_abi.h"
 #include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
 namespace {
 
-bool failed(long result) noexcept { return result < 0 && result > -4096; }
-std::size_t bytes_of(const Area& area) noexcept { return area.end - area.start; }
 PageState state_of(const Area& area, std::size_t index) noexcept { return area.state(index).load(); }
 
-// Calls visit(run, state.only(parts)) for each run of pages whose states agree in `parts`.
-template <typename Visit>
-long visit_runs(const Area& area, PageState::Parts parts, Visit visit) noexcept {
-  const std::size_t end = area.first + area.pages();
-  for (std::size_t i = area.first; i < end;) {
-    const PageState state = state_of(area, i).only(parts);
-    std::size_t last = i + 1;
-    while (last < end && state_of(area, last).only(parts) == state) ++last;
-    if (const long result = visit(Run{i, last - i}, state); failed(result)) return result;
-    i = last;
-  }
-  return 0;
-}
-
-std::size_t length_of(const Area& area, Run run) noexcept { return run.count << area.extent->page_shift; }
+std::size_t length_of(const Area& area, PageRun run) noexcept { return run.count << area.extent->page_shift; }
 
 // ---- writers ----
 
@@ -43,11 +29,12 @@ std::size_t length_of(const Area& area, Run run) noexcept { return run.count << 
 void set_writable(const Area& area, bool writable) noexcept {
   if ((area.protection & PROT_WRITE) == 0) return;
   const int protection = writable ? area.protection : area.protection & ~PROT_WRITE;
-  static_cast<void>(visit_runs(area, PageState::kMapped | PageState::kReadOnly, [&](Run run, PageState state) {
-    return state.is_mapped() && !state.is_read_only()
-               ? sys::mprotect(area.address_of(run.first), length_of(area, run), protection)
-               : 0;
-  }));
+  static_cast<void>(
+      visit_runs(area, all_pages(area), PageState::kMapped | PageState::kReadOnly, [&](PageRun run, PageState state) {
+        return state.is_mapped() && !state.is_read_only()
+                   ? sys::mprotect(area.address_of(run.first), length_of(area, run), protection)
+                   : 0;
+      }));
 }
 
 // ---- the content of converted memory, from the parent's object into the mapping at `area` ----
@@ -66,7 +53,7 @@ long read_all(int fd, std::uintptr_t to, std::size_t bytes, long offset) noexcep
 long copy_data(const Area& area) noexcept {
   const Extent& extent = *area.extent;
   const long base = extent.offset_of(area.first);
-  const long end = base + static_cast<long>(bytes_of(area));
+  const long end = base + static_cast<long>(area.bytes());
   for (long at = base; at < end;) {
     const long data = raw_syscall(SYS_lseek, extent.fd, at, SEEK_DATA);
     if (data == -ENXIO || data >= end) return 0;
@@ -105,7 +92,7 @@ long copy_huge_pages(const Area& area) noexcept {
 
 long copy_content(const Area& area) noexcept { return area.extent->huge() ? copy_huge_pages(area) : copy_data(area); }
 
-// ---- memory that nobody is registered with ----
+// ---- memory that has no registration ----
 
 // Before anything else is mapped: private memory where the parent's was shared, so that no mapping
 // of our own comes to lie there. Other mappings of ours did not come along at all.
@@ -115,8 +102,8 @@ long take_places() noexcept {
     if (!area->extent->converted()) continue;
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
     if (area->extent->huge()) flags |= MAP_HUGETLB | static_cast<int>(area->extent->page_shift) << MAP_HUGE_SHIFT;
-    const long at = sys::mmap(area->start, bytes_of(*area), PROT_READ | PROT_WRITE, flags, -1, 0);
-    if (failed(at)) return at;
+    const long at = sys::mmap(area->start, area->bytes(), PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (is_error(at)) return at;
   }
   return 0;
 }
@@ -124,7 +111,7 @@ long take_places() noexcept {
 // Poison is copied to the child whoever is registered (copy_pte_marker in mm/memory.c); an area
 // without an instance keeps it. In shared memory it is not: the child's page table is filled anew
 // from the object.
-long keep_poison(const Area& was, Run run) noexcept {
+long keep_poison(const Area& was, PageRun run) noexcept {
   const std::uintptr_t start = was.address_of(run.first);
   Extent* extent = make_extent(Kind::kNative, run.count, was.extent->page_shift);
   if (extent == nullptr) return -ENOMEM;
@@ -139,9 +126,8 @@ long keep_poison(const Area& was, Run run) noexcept {
 
 // Guard pages come along with the page tables. A kernel that has none says EINVAL, and there are none.
 long remove_guards(const Area& was) noexcept {
-  constexpr int kGuardRemove = 103;  // MADV_GUARD_REMOVE
   if (!was.extent->guards.load()) return 0;
-  const long result = sys::madvise(was.start, bytes_of(was), kGuardRemove);
+  const long result = sys::madvise(was.start, was.bytes(), linux_abi::kGuardRemove);
   return result == -EINVAL ? 0 : result;
 }
 
@@ -149,10 +135,10 @@ long give_back(const Area& was) noexcept {
   const Extent& extent = *was.extent;
   long result = extent.converted() ? copy_content(was) : remove_guards(was);
   if (result == 0 && (!extent.converted() || was.protection != (PROT_READ | PROT_WRITE)))
-    result = sys::mprotect(was.start, bytes_of(was), was.protection);
+    result = sys::mprotect(was.start, was.bytes(), was.protection);
   if (result < 0 || extent.shared() || extent.kind == Kind::kFile) return result;
-  return visit_runs(was, PageState::kContent,
-                    [&](Run run, PageState state) { return state.is_poisoned() ? keep_poison(was, run) : 0; });
+  return visit_runs(was, all_pages(was), PageState::kContent,
+                    [&](PageRun run, PageState state) { return state.is_poisoned() ? keep_poison(was, run) : 0; });
 }
 
 // ---- memory that stays registered ----
@@ -168,9 +154,9 @@ long attach(Extent& extent, const Area& was) noexcept {
     return attach_view(extent, was.start);
   }
   if (const long result = attach_object(extent); result < 0) return result;
-  const long at = sys::mmap(was.start, bytes_of(was), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+  const long at = sys::mmap(was.start, was.bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
                             extent.fd, extent.fd_offset);
-  return failed(at) ? at : copy_content(was);
+  return is_error(at) ? at : copy_content(was);
 }
 
 // Closes everything and opens again what was open.
@@ -178,10 +164,10 @@ long reopen(const Area& area, const Area& was) noexcept {
   if (area.extent->shared()) {
     if (const long result = remove_guards(was); result < 0) return result;
   }
-  if (const long result = sys::mprotect(area.start, bytes_of(area), PROT_NONE); result < 0) return result;
+  if (const long result = sys::mprotect(area.start, area.bytes(), PROT_NONE); result < 0) return result;
   constexpr PageState::Parts kParts = PageState::kMapped | PageState::kGuarded | PageState::kWriteProtected;
-  return visit_runs(was, kParts, [&](Run run, PageState state) {
-    const Run mine{run.first - was.first, run.count};
+  return visit_runs(was, all_pages(was), kParts, [&](PageRun run, PageState state) {
+    const PageRun mine{run.first - was.first, run.count};
     return state.is_open() ? open_run(area, mine, state.is_write_protected()) : 0;
   });
 }
@@ -199,18 +185,30 @@ long stay_registered(Area& area, const Area& was) noexcept {
   for (std::size_t i = 0; i < area.pages(); ++i)
     extent->states[i].store(state_of(was, was.first + i).only(PageState::kContent | PageState::kWriteProtected));
   if (result == 0) result = reopen(area, was);
-  if (result == 0 && extent->converted()) sys::madvise(area.start, bytes_of(area), MADV_DONTFORK);
+  if (result == 0 && extent->converted()) sys::madvise(area.start, area.bytes(), MADV_DONTFORK);
   return result;
 }
 
 // MADV_DONTFORK: there is nothing here, and nothing takes its place.
 void forget_unforked() noexcept {
-  for (std::uintptr_t at = 0;;) {
-    const Area* area = space.lower(at);
-    if (area == space.end()) return;
-    at = area->end;
-    if (area->dont_fork) space.erase(area->start, area->end);
+  static_cast<void>(for_each_area(0, kLastAddress, [](const Area& area) {
+    if (area.dont_fork) space.erase(area.start, area.end);
+    return 0;
+  }));
+}
+
+long inherit_area(Area& area) noexcept {
+  const Area was = area;
+  hold(was.extent);
+  long result;
+  if (was.instance != nullptr && was.instance->used.load()) {
+    result = stay_registered(area, was);
+  } else {
+    space.erase(was.start, was.end);
+    result = give_back(was);
   }
+  drop(was.extent);
+  return result;
 }
 
 }  // namespace
@@ -232,25 +230,10 @@ void thaw_writers() noexcept {
 }
 
 long inherit_memory() noexcept {
-  disown_objects();
+  disown_memfds();
   forget_unforked();
   if (const long result = take_places(); result < 0) return result;
-  for (std::uintptr_t at = 0;;) {
-    Area* area = space.lower(at);
-    if (area == space.end()) return 0;
-    const Area was = *area;
-    at = was.end;
-    hold(was.extent);
-    long result;
-    if (was.instance != nullptr && was.instance->used.load()) {
-      result = stay_registered(*area, was);
-    } else {
-      space.erase(was.start, was.end);
-      result = give_back(was);
-    }
-    drop(was.extent);
-    if (result < 0) return result;
-  }
+  return for_each_area(0, kLastAddress, inherit_area);
 }
 
 }  // namespace userfault::engine::user

@@ -4,24 +4,22 @@
 // What is one mapping to the program is many to the kernel once pages are open and closed, so the
 // move is made mapping by mapping with the table locked. Page-table entries move along, guard pages
 // among them, so the states stay true; only addresses change.
+#include "engine/user/layout/remap.h"
+
 #include <sys/mman.h>
 
 #include <cerrno>
 
-#include "engine/user/layout/layout.h"
+#include "engine/user/layout/unmap.h"
 #include "engine/user/memory/track_memory.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/ops/registration.h"
+#include "engine/user/rt/page_size.h"
 #include "engine/user/wait/instance.h"
 #include "engine/user/wait/layout_events.h"
 
 namespace userfault::engine::user::layout {
 namespace {
-
-constexpr std::uintptr_t kPage = 4096;
-
-std::uintptr_t round_up(std::uintptr_t value) noexcept { return (value + kPage - 1) & ~(kPage - 1); }
-bool failed(long result) noexcept { return result < 0 && result > -4096; }
 
 struct Move {
   std::uintptr_t from = 0;
@@ -31,8 +29,8 @@ struct Move {
   bool keep_source = false;  // MREMAP_DONTUNMAP
 };
 
-// Whether [start, end) is covered by areas that are one mapping for the program, and for us.
-bool is_one_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
+// Whether [start, end) is covered by areas that are one mapping for the program, and of one kind for the engine.
+bool can_move_as_one(std::uintptr_t start, std::uintptr_t end) noexcept {
   const Area* area = space.find(start);
   if (area == nullptr || end_of_mapping(*area, end) < end) return false;
   for (; area->end < end; ++area)
@@ -59,7 +57,7 @@ Moved move_some(std::uintptr_t from, std::uintptr_t to, std::size_t length) noex
     if (find_mapping(at, &mapping) < 0 || mapping.start > at) return {done, -EFAULT};
     const std::size_t bytes = (mapping.end < from + length ? mapping.end : from + length) - at;
     const long moved = sys::mremap(at, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to + done);
-    if (failed(moved)) return {done, moved};
+    if (is_error(moved)) return {done, moved};
     done += bytes;
   }
   return {length, 0};
@@ -90,7 +88,7 @@ long move_areas(const Move& move) noexcept {
 // MREMAP_DONTUNMAP: fresh, and registered as `like` is.
 long make_fresh(const Area& like, std::uintptr_t start, std::uintptr_t end) noexcept {
   const long mapped = sys::mmap(start, end - start, like.protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  if (failed(mapped)) return mapped;
+  if (is_error(mapped)) return mapped;
   const Mapping mapping{.start = start, .end = end, .protection = like.protection};
   const bool tracked = like.extent->kind == Kind::kConverted;
   const long made = make_area(mapping, {.known = true, .anonymous = true}, start, end, tracked, false);
@@ -109,7 +107,7 @@ long make_shared(const Area& like, std::uintptr_t start, std::uintptr_t end, lon
                           ? sys::mmap(start, end - start, like.protection, MAP_SHARED | MAP_FIXED, extent.fd, offset)
                           : sys::mremap(extent.alias + static_cast<std::uintptr_t>(offset - extent.fd_offset), 0,
                                         end - start, MREMAP_MAYMOVE | MREMAP_FIXED, start);
-  if (failed(mapped)) return mapped;
+  if (is_error(mapped)) return mapped;
   if (extent.fd < 0) static_cast<void>(sys::mprotect(start, end - start, like.protection));
   const Mapping mapping{.start = start,
                         .end = end,
@@ -118,9 +116,8 @@ long make_shared(const Area& like, std::uintptr_t start, std::uintptr_t end, lon
                         .offset = static_cast<std::uint64_t>(offset),
                         .device = extent.device,
                         .inode = extent.inode};
-  const Backing backing{.known = true, .shared = true, .huge = extent.huge(), .page_size = extent.page_size()};
-  constexpr std::uint32_t kTracking = USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR;
-  const long made = make_area(mapping, backing, start, end, (like.modes & kTracking) != 0,
+  const MemoryKind kind{.known = true, .shared = true, .huge = extent.huge(), .page_size = extent.page_size()};
+  const long made = make_area(mapping, kind, start, end, (like.modes & kTrackingModes) != 0,
                               (like.modes & USERFAULT_REGISTER_MODE_MINOR) != 0);
   if (made < 0) return made;
   Area* area = space.find(start);
@@ -146,7 +143,7 @@ long leave_behind(const Area& like, const Move& move) noexcept {
 }
 
 // Without EVENT_REMAP the moved range loses its registration (real-kernel row 24).
-void settle_registration(const Move& move, Events& events) noexcept {
+void end_or_keep_registration(const Move& move, Events& events) noexcept {
   Instance* instance = space.find(move.to)->instance;
   if (instance != nullptr && (instance->features & USERFAULT_FEATURE_EVENT_REMAP) != 0) {
     events.prepare(instance, USERFAULT_FEATURE_EVENT_REMAP, remap_event(move.from, move.to, move.old_length));
@@ -174,17 +171,12 @@ long carry_out(const Move& move, Events& events) noexcept {
   if (result == 0 && move.keep_source) result = leave_behind(before, move);
   drop(before.extent);
   if (result < 0) return result;
-  settle_registration(move, events);
+  end_or_keep_registration(move, events);
   // What was moved away is unmapped there, and says so (mremap(2) ends in do_munmap).
   if (!move.keep_source)
     events.prepare(before.instance, USERFAULT_FEATURE_EVENT_UNMAP,
                    range_event(USERFAULT_EVENT_UNMAP, move.from, move.from + move.old_length));
   return static_cast<long>(move.to);
-}
-
-void prepare_unmap(Events& events, std::uintptr_t start, std::uintptr_t end) noexcept {
-  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
-    events.prepare(area->instance, USERFAULT_FEATURE_EVENT_UNMAP, range_event(USERFAULT_EVENT_UNMAP, start, end));
 }
 
 // Forms that the kernel refuses before it looks at any mapping.
@@ -194,14 +186,14 @@ long check_form(const Move& move, int flags) noexcept {
   if ((flags & MREMAP_DONTUNMAP) != 0 && ((flags & MREMAP_MAYMOVE) == 0 || move.old_length != move.new_length))
     return -EINVAL;
   if ((flags & MREMAP_FIXED) == 0) return 0;
-  if ((move.to & (kPage - 1)) != 0) return -EINVAL;
+  if (!is_page_aligned(move.to)) return -EINVAL;
   const bool apart = move.from + move.old_length <= move.to || move.to + move.new_length <= move.from;
   return apart ? 0 : -EINVAL;
 }
 
 std::intptr_t move_locked(Move& move, Events& events) noexcept {
   Locked locked(space.lock);
-  if (!is_one_mapping(move.from, move.from + move.old_length)) return -EFAULT;
+  if (!can_move_as_one(move.from, move.from + move.old_length)) return -EFAULT;
   // Huge pages cannot be left behind (VM_DONTEXPAND in the kernel's check).
   if (move.keep_source && space.find(move.from)->extent->huge()) return -EINVAL;
   note_transition(move.from, move.from + move.old_length);
@@ -211,7 +203,7 @@ std::intptr_t move_locked(Move& move, Events& events) noexcept {
     prepare_unmap(events, move.to, move.to + move.new_length);
   }
   const long target = reserve_target(move);
-  if (failed(target)) {
+  if (is_error(target)) {
     events.cancel();
     return target;
   }
@@ -232,12 +224,12 @@ class Overlay {
     if (const long cut = cut_at(move_.to, move_.to + move_.new_length); cut < 0) return cut;
     if (const long result = find_parts(); result < 0) return result;
     const std::intptr_t result = sys::mremap(move_.from, move_.old_length, move_.new_length, flags, move_.to);
-    const long forgot = failed(result) ? forget_what_is_gone(events) : forget_parts(events);
+    const long forgot = is_error(result) ? forget_what_is_gone(events) : forget_parts(events);
     return forgot < 0 ? forgot : result;
   }
 
  private:
-  struct Part {
+  struct TargetPart {
     std::uintptr_t start = 0;  // of the target
     std::uintptr_t end = 0;
   };
@@ -258,7 +250,7 @@ class Overlay {
     return 0;
   }
 
-  long forget(Part part, Events& events) noexcept {
+  long forget(TargetPart part, Events& events) noexcept {
     if (const long cut = cut_at(part.start, part.end); cut < 0) return cut;
     prepare_unmap(events, part.start, part.end);
     forget_areas(part.start, part.end);
@@ -282,19 +274,13 @@ class Overlay {
       if (is_mapped(parts_[i].start - move_.to + move_.from)) continue;
       if (const long result = forget(parts_[i], events); result < 0) return result;
     }
-    const std::uintptr_t end = move_.to + move_.new_length;
-    for (std::uintptr_t at = move_.to; at < end;) {
-      const Area* area = space.lower(at);
-      if (area == space.end() || area->start >= end) return 0;
-      at = area->end;
-      if (is_mapped(area->start)) continue;
-      if (const long result = forget({area->start, area->end}, events); result < 0) return result;
-    }
-    return 0;
+    return for_each_area(move_.to, move_.to + move_.new_length, [&](const Area& area) {
+      return is_mapped(area.start) ? 0 : forget({area.start, area.end}, events);
+    });
   }
 
   const Move& move_;
-  Part parts_[kMostParts];
+  TargetPart parts_[kMostParts];
   std::size_t count_ = 0;
 };
 
@@ -317,14 +303,14 @@ bool is_private(std::uintptr_t address) noexcept {
 bool grow_in_place(const Move& move) noexcept {
   SignalsBlocked blocked;
   Locked locked(space.lock);
-  if (!is_one_mapping(move.from, move.from + move.old_length)) return false;
+  if (!can_move_as_one(move.from, move.from + move.old_length)) return false;
   const std::uintptr_t seam = move.from + move.old_length;
   const std::size_t more = move.new_length - move.old_length;
-  const Area* next = space.lower(seam);
+  const Area* next = space.first_ending_after(seam);
   if (next != space.end() && next->start < seam + more) return false;
   const long free =
       sys::mmap(seam, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-  if (failed(free)) return false;
+  if (is_error(free)) return false;
   Move in_place = move;
   in_place.to = move.from;
   const Area last = *space.find(seam - 1);
@@ -339,7 +325,7 @@ std::uintptr_t page_size_at(std::uintptr_t address) noexcept {
   if (const Area* area = space.find(address); area != nullptr) return area->extent->page_size();
   Mapping mapping;
   const bool known = find_mapping(address, &mapping) == 0 && mapping.start <= address && mapping.page_size != 0;
-  return known ? mapping.page_size : kPage;
+  return known ? mapping.page_size : kPageSize;
 }
 
 std::intptr_t remap_served(Move move, int flags) noexcept {
@@ -366,8 +352,8 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
   const bool fixed = (flags & MREMAP_FIXED) != 0;
   Move move{.from = from,
             .to = fixed ? to : 0,
-            .old_length = round_up(old_length),
-            .new_length = round_up(new_length),
+            .old_length = round_up_to_page(old_length),
+            .new_length = round_up_to_page(new_length),
             .keep_source = (flags & MREMAP_DONTUNMAP) != 0};
   // Duplicating a shared mapping (old size 0) makes a mapping that is registered with nobody. What is
   // shared only because we made it so cannot be duplicated.
@@ -376,7 +362,7 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
   const bool over_served = fixed && is_served(to, to + move.new_length);
   if (move.new_length == 0 || (!from_served && !over_served))
     return sys::mremap(from, old_length, new_length, flags, to);
-  if ((from & (kPage - 1)) != 0) return -EINVAL;
+  if (!is_page_aligned(from)) return -EINVAL;
   // Of huge pages lengths are rounded up, and addresses have to fit.
   const std::uintptr_t mask = page_size_at(from) - 1;
   move.old_length = (move.old_length + mask) & ~mask;

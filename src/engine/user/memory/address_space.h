@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory that the user engine serves: areas (what the kernel calls VMAs), the extents that hold
-// their pages' states, and the table that finds them.
+// The memory that the user engine serves: areas (what the kernel calls VMAs), and the table that finds them.
 //
-// An Extent is a run of pages with a state byte each, and where their content lives. An Area is the
-// address range through which a part of an extent is seen, with its modes and the protection that
-// the program asked for. mremap moves areas and leaves extents alone; mprotect splits areas.
+// An Area is the address range through which a part of an extent (extent.h) is seen, with its modes and the
+// protection that the program asked for. mremap moves areas and leaves extents alone; mprotect splits areas.
 //
 // What a page's protection must be follows from its state: nothing while it is missing, busy or
 // poisoned, what the program asked for without PROT_WRITE while it is write-protected, else what
@@ -13,12 +11,10 @@
 // Linux 6.13 for anonymous memory, 6.15 for files), which live in the page table and split nothing.
 //
 // Locking: the table is read under Space::lock shared and changed under it exclusive. A page's
-// state changes by atomic operations; whoever has made it busy owns it until it settles.
+// state changes by atomic operations; the thread that has made it busy owns it until it finishes it.
 #pragma once
 
-#include <atomic>
-
-#include "engine/user/memory/page_state.h"
+#include "engine/user/memory/extent.h"
 #include "engine/user/rt/lock.h"
 #include "userfault/abi.h"
 
@@ -26,51 +22,15 @@ namespace userfault::engine::user {
 
 struct Instance;
 
-enum class Kind : std::uint8_t {
-  kNative,         // private anonymous, registered for write-protect only: stays what it was
-  kConverted,      // private anonymous, replaced by a shared memfd that is ours
-  kShared,         // shared memory of the program (shmem of every kind)
-  kHugeConverted,  // private hugetlb, replaced by a hugetlb memfd
-  kHugeShared,     // shared hugetlb
-  kFile,           // any other mapping, under FEATURE_WP_ASYNC
-};
-
-struct Extent {
-  AtomicPageState* states = nullptr;
-  std::size_t pages = 0;
-  unsigned page_shift = 12;
-  Kind kind = Kind::kNative;
-  std::atomic<bool> guards{false};  // guard pages work on it
-  int fd = -1;                      // the object behind it, where we have it
-  bool seekable = false;            // whose position is not the program's
-  long fd_offset = 0;               // of page 0, in bytes
-  int object = -1;                  // which of ours, shared with other extents perhaps (objects.h)
-  std::uintptr_t alias = 0;         // page 0 seen through a second mapping that is always open; or 0
-  std::uint64_t device = 0;         // of the object, to know two mappings of one object
-  std::uint64_t inode = 0;
-  std::size_t chunk_pages = 512;
-  Mutex chunks;                            // held while closed pages are opened
-  Mutex protection;                        // held while write protection changes
-  std::atomic<std::uint32_t> settled{0};   // a futex: counts busy pages that settled
-  std::atomic<std::uint32_t> settlers{0};  // threads that sleep on it
-  int references = 0;
-
-  [[nodiscard]] bool huge() const noexcept { return kind == Kind::kHugeConverted || kind == Kind::kHugeShared; }
-  [[nodiscard]] bool shared() const noexcept { return kind == Kind::kShared || kind == Kind::kHugeShared; }
-  [[nodiscard]] bool converted() const noexcept { return kind == Kind::kConverted || kind == Kind::kHugeConverted; }
-  [[nodiscard]] std::size_t page_size() const noexcept { return std::size_t{1} << page_shift; }
-  [[nodiscard]] std::uintptr_t alias_of(std::size_t page) const noexcept { return alias + (page << page_shift); }
-  [[nodiscard]] long offset_of(std::size_t page) const noexcept {
-    return fd_offset + static_cast<long>(page << page_shift);
-  }
-};
+// The modes in which the engine has to notice pages that are not there.
+inline constexpr std::uint32_t kTrackingModes = USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR;
 
 struct Area {
   std::uintptr_t start = 0;
   std::uintptr_t end = 0;
   Extent* extent = nullptr;
   std::size_t first = 0;         // the extent's page at `start`
-  Instance* instance = nullptr;  // null: registered with nobody, but still converted or poisoned
+  Instance* instance = nullptr;  // null: not registered, but still converted or poisoned
   std::uint32_t modes = 0;       // USERFAULT_REGISTER_MODE_*
   int protection = 0;            // what the program asked for, PROT_*
   bool dont_fork = false;        // MADV_DONTFORK: a child is to have nothing here
@@ -81,14 +41,10 @@ struct Area {
   [[nodiscard]] std::uintptr_t address_of(std::size_t page_index) const noexcept {
     return start + ((page_index - first) << extent->page_shift);
   }
+  [[nodiscard]] bool is_tracked() const noexcept { return instance != nullptr && (modes & kTrackingModes) != 0; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return end - start; }
   [[nodiscard]] std::size_t pages() const noexcept { return (end - start) >> extent->page_shift; }
   [[nodiscard]] AtomicPageState& state(std::size_t page_index) const noexcept { return extent->states[page_index]; }
-};
-
-// Pages [first, first + count) of one area's extent.
-struct Run {
-  std::size_t first = 0;
-  std::size_t count = 0;
 };
 
 class Space {
@@ -98,15 +54,15 @@ class Space {
   // Under the lock, shared or exclusive. The area with `address`, or null.
   [[nodiscard]] Area* find(std::uintptr_t address) noexcept;
   // The first area that ends behind `address`; end() when there is none.
-  [[nodiscard]] Area* lower(std::uintptr_t address) noexcept;
+  [[nodiscard]] Area* first_ending_after(std::uintptr_t address) noexcept;
   // Without the lock, at the cost of a few loads: true when no area has an address in [start, end). False may
   // also mean that a writer was under way.
   [[nodiscard]] bool has_none_in(std::uintptr_t start, std::uintptr_t end) noexcept;
   [[nodiscard]] Area* begin() noexcept { return areas_; }
   [[nodiscard]] Area* end() noexcept { return areas_ + count_; }
 
-  // Under the exclusive lock. -ENOMEM when there is no room for another area: what cannot be undone asks
-  // before it is done.
+  // Under the exclusive lock. -ENOMEM when there is no room for another area: a caller asks before it does what it
+  // cannot undo.
   [[nodiscard]] long make_room() noexcept;
   // Under the exclusive lock. -ENOMEM when the table is full or cannot be had.
   [[nodiscard]] long insert(const Area& area) noexcept;
@@ -123,13 +79,51 @@ class Space {
 
 extern Space space;
 
-// Where the kernel's mapping ends that `area` is a part of, as far as can be known (docs/divergences.md, REG-10);
-// nobody looks further than `limit`. Under the lock.
+// A part of an address range that lies in one area, or in one gap between areas.
+struct Piece {
+  std::uintptr_t start = 0;
+  std::uintptr_t end = 0;
+  Area* area = nullptr;  // null: a gap
+
+  [[nodiscard]] std::size_t bytes() const noexcept { return end - start; }
+  // Of a piece in an area, where both ends lie between pages.
+  [[nodiscard]] PageRun pages() const noexcept { return {area->page_at(start), bytes() >> area->extent->page_shift}; }
+};
+
+// The first piece of [start, end), which is not empty. Under the lock.
+[[nodiscard]] Piece piece_at(std::uintptr_t start, std::uintptr_t end) noexcept;
+
+// Calls visit(piece) for each piece of [start, end), in order; the first error that one returns ends the walk. Under
+// the lock. Where a piece ends is looked up before it is visited, the next one after, so that a visit may change the
+// table in its own piece.
+template <typename Visit>
+long for_each_piece(std::uintptr_t start, std::uintptr_t end, Visit visit) noexcept {
+  while (start < end) {
+    const Piece piece = piece_at(start, end);
+    if (const long result = visit(piece); is_error(result)) return result;
+    start = piece.end;
+  }
+  return 0;
+}
+
+// The same for each area that has a page in [start, end): the whole of it, also where the range begins or ends inside.
+template <typename Visit>
+long for_each_area(std::uintptr_t start, std::uintptr_t end, Visit visit) noexcept {
+  for (;;) {
+    Area* area = space.first_ending_after(start);
+    if (area == space.end() || area->start >= end) return 0;
+    start = area->end;
+    if (const long result = visit(*area); is_error(result)) return result;
+  }
+}
+inline constexpr std::uintptr_t kLastAddress = UINTPTR_MAX;
+
+// Where the kernel's mapping ends that `area` is a part of, as far as can be known (docs/divergences.md, REG-10), or
+// an address at or behind `limit`. Under the lock.
 [[nodiscard]] std::uintptr_t end_of_mapping(const Area& area, std::uintptr_t limit) noexcept;
 
-// Whether areas of ours lie in [start, end): what all of the above ask first, and whoever else looks into the
-// table from outside. Not in a copy of the process that was made past us (a raw clone(2)), where the table, its
-// lock and the objects are the parent's.
+// Whether an area lies in [start, end): what every caller asks first that does not hold the lock. False in a copy of
+// the process that a raw clone(2) made, where the table, its lock and the memfds are the parent's.
 [[nodiscard]] bool is_served(std::uintptr_t start, std::uintptr_t end) noexcept;
 
 // Cuts at both ends of a range. Under the exclusive lock; the errors of Space::split.
@@ -137,16 +131,5 @@ extern Space space;
   const long result = space.split(start);
   return result < 0 ? result : space.split(end);
 }
-
-// An extent with all states zero; null when memory is short. Exclusive lock.
-[[nodiscard]] Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept;
-void hold(Extent* extent) noexcept;
-void drop(Extent* extent) noexcept;
-
-// Ends the busy state: the content becomes `content`, with or without write protection.
-void settle(Extent& extent, Run run, PageContent content, bool write_protected) noexcept;
-// Sleeps until a busy page of the extent settled. The owner needs no more than the shared lock, so
-// this may be called under it.
-void wait_settled(Extent& extent, const AtomicPageState& state) noexcept;
 
 }  // namespace userfault::engine::user

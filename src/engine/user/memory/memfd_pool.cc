@@ -13,18 +13,18 @@
 namespace userfault::engine::user {
 namespace {
 
-struct Object {
+struct Memfd {
   int fd = -1;
   std::size_t bytes = 0;
   unsigned page_shift = 0;
   std::size_t extents = 0;  // 0: the slot is free
-  bool ours = false;        // false: the parent's
+  bool owned = false;       // false: the parent's
 };
 
-// Those of the parent of a fork are there until the child has copied from them. The rest is for page sizes
-// that come late: each has one object at least.
+// In the child of a fork the parent's memfds are there until the child has copied from them. The rest is for page
+// sizes that come late: each has one memfd at least.
 constexpr std::size_t kPageSizes = 16;
-constinit Object objects[2 * (kObjectsOfOne + kPageSizes)];
+constinit Memfd memfds[2 * (kMemfdsOfOne + kPageSizes)];
 
 long within_file_size_limit(std::size_t bytes) noexcept {
   rlimit limit{};
@@ -38,95 +38,92 @@ int make_memfd(unsigned page_shift) noexcept {
   if (made < 0) return static_cast<int>(made);
   const int fd = out_of_the_way(static_cast<int>(made));
   if (fd != made) return fd;
-  // The last one is not for us: registration itself opens /proc files for a moment.
+  // One descriptor has to be left: registration itself opens /proc files for a moment.
   const long spare = raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 0);
   sys::close(static_cast<int>(spare < 0 ? fd : spare));
   return spare < 0 ? static_cast<int>(spare) : fd;
 }
 
-long enlarge(Object& object, std::size_t bytes) noexcept {
+long enlarge(Memfd& memfd, std::size_t bytes) noexcept {
   if (const long result = within_file_size_limit(bytes); result < 0) return result;
-  const long result = raw_syscall(SYS_ftruncate, object.fd, static_cast<long>(bytes));
-  if (result == 0) object.bytes = bytes;
+  const long result = raw_syscall(SYS_ftruncate, memfd.fd, static_cast<long>(bytes));
+  if (result == 0) memfd.bytes = bytes;
   return result;
 }
 
-long put(Object& object, Extent& extent) noexcept {
+long put(Memfd& memfd, MemfdPlace& place, std::size_t bytes) noexcept {
   // A page stays free between two extents: the kernel would make one mapping of neighbours.
-  const std::size_t at = object.extents == 0 ? 0 : object.bytes + extent.page_size();
-  if (const long result = enlarge(object, at + (extent.pages << extent.page_shift)); result < 0) return result;
-  ++object.extents;
-  extent.object = static_cast<int>(&object - objects);
-  extent.fd = object.fd;
-  extent.fd_offset = static_cast<long>(at);
+  const std::size_t at = memfd.extents == 0 ? 0 : memfd.bytes + (std::size_t{1} << memfd.page_shift);
+  if (const long result = enlarge(memfd, at + bytes); result < 0) return result;
+  ++memfd.extents;
+  place = {.fd = memfd.fd, .fd_offset = static_cast<long>(at), .memfd = static_cast<int>(&memfd - memfds)};
   return 0;
 }
 
-Object* free_slot() noexcept {
-  for (Object& object : objects)
-    if (object.extents == 0) return &object;
+Memfd* free_slot() noexcept {
+  for (Memfd& memfd : memfds)
+    if (memfd.extents == 0) return &memfd;
   return nullptr;
 }
 
-long put_into_new(Extent& extent) noexcept {
-  Object* object = free_slot();
-  if (object == nullptr) return -ENOMEM;
-  const int fd = make_memfd(extent.page_shift);
+long put_into_new(MemfdPlace& place, std::size_t bytes, unsigned page_shift) noexcept {
+  Memfd* memfd = free_slot();
+  if (memfd == nullptr) return -ENOMEM;
+  const int fd = make_memfd(page_shift);
   if (fd < 0) return fd;
-  *object = {.fd = fd, .page_shift = extent.page_shift, .ours = true};
-  const long result = put(*object, extent);
+  *memfd = {.fd = fd, .page_shift = page_shift, .owned = true};
+  const long result = put(*memfd, place, bytes);
   if (result < 0) sys::close(fd);
   return result;
 }
 
 struct Choice {
-  Object* least = nullptr;  // used
-  std::size_t count = 0;    // of objects, of any page size
+  Memfd* least = nullptr;  // used
+  std::size_t count = 0;   // of memfds, of any page size
 };
 
 Choice choose(unsigned page_shift) noexcept {
   Choice choice;
-  for (Object& object : objects) {
-    if (object.extents == 0 || !object.ours) continue;
+  for (Memfd& memfd : memfds) {
+    if (memfd.extents == 0 || !memfd.owned) continue;
     ++choice.count;
-    if (object.page_shift != page_shift) continue;
-    if (choice.least == nullptr || object.extents < choice.least->extents) choice.least = &object;
+    if (memfd.page_shift != page_shift) continue;
+    if (choice.least == nullptr || memfd.extents < choice.least->extents) choice.least = &memfd;
   }
   return choice;
 }
 
-void leave_hole(const Object& object, const Extent& extent) noexcept {
-  // A copy of the process that was made past us has the parent's table, and its objects.
-  if (!object.ours || !is_own_process()) return;
-  constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  sys::fallocate(extent.fd, kPunch, extent.fd_offset, static_cast<long>(extent.pages << extent.page_shift));
+void leave_hole(const Memfd& memfd, const MemfdPlace& place, std::size_t bytes) noexcept {
+  // A copy of the process that a raw clone(2) made has the parent's table, and its memfds.
+  if (!memfd.owned || !is_own_process()) return;
+  sys::punch_hole(place.fd, place.fd_offset, bytes);
 }
 
 }  // namespace
 
-long place_extent(Extent& extent) noexcept {
-  const Choice choice = choose(extent.page_shift);
-  const bool shares = choice.least != nullptr && choice.count >= kObjectsOfOne;
-  if (shares && put(*choice.least, extent) == 0) return 0;
-  long result = put_into_new(extent);
+long take_place(MemfdPlace& place, std::size_t bytes, unsigned page_shift) noexcept {
+  const Choice choice = choose(page_shift);
+  const bool shares = choice.least != nullptr && choice.count >= kMemfdsOfOne;
+  if (shares && put(*choice.least, place, bytes) == 0) return 0;
+  long result = put_into_new(place, bytes, page_shift);
   // Without a descriptor to spare they share earlier.
-  if (result < 0 && choice.least != nullptr && !shares) result = put(*choice.least, extent);
+  if (result < 0 && choice.least != nullptr && !shares) result = put(*choice.least, place, bytes);
   return result < 0 ? -ENOMEM : 0;
 }
 
-void release_place(Extent& extent) noexcept {
-  if (extent.object < 0) {
-    if (extent.fd >= 0) sys::close(extent.fd);
-  } else if (Object& object = objects[extent.object]; --object.extents == 0) {
-    sys::close(object.fd);
+void release_place(MemfdPlace& place, std::size_t bytes) noexcept {
+  if (place.memfd < 0) {
+    if (place.fd >= 0) sys::close(place.fd);
+  } else if (Memfd& memfd = memfds[place.memfd]; --memfd.extents == 0) {
+    sys::close(memfd.fd);
   } else {
-    leave_hole(object, extent);
+    leave_hole(memfd, place, bytes);
   }
-  extent.fd = extent.object = -1;
+  place.fd = place.memfd = -1;
 }
 
-void disown_objects() noexcept {
-  for (Object& object : objects) object.ours = false;
+void disown_memfds() noexcept {
+  for (Memfd& memfd : memfds) memfd.owned = false;
 }
 
 }  // namespace userfault::engine::user

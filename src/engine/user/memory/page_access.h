@@ -29,15 +29,15 @@ class LockedForProtection {
 
 // Makes pages that the caller owns (busy, or under the exclusive lock) accessible as the program
 // asked for, without writes if `read_only`. 0, or -ENOMEM when the limit of mappings is reached.
-[[nodiscard]] long open_run(const Area& area, Run run, bool read_only) noexcept;
+[[nodiscard]] long open_run(const Area& area, PageRun run, bool read_only) noexcept;
 // Makes pages inaccessible. The same errors.
-[[nodiscard]] long close_run(const Area& area, Run run) noexcept;
+[[nodiscard]] long close_run(const Area& area, PageRun run) noexcept;
 // Waits until no access to the closed pages of `run` is on its way in the kernel any more: one that found
 // the page's entry empty before the guard page came makes a page of zeroes where it finds a hole. Under
 // the exclusive lock. -ENOMEM: nothing was waited for.
-[[nodiscard]] long drain_accesses(const Area& area, Run run) noexcept;
+[[nodiscard]] long quiesce_accesses(const Area& area, PageRun run) noexcept;
 // Puts the guard pages of `run` in once more, where the kernel may have taken them out.
-[[nodiscard]] long restore_guards(const Area& area, Run run) noexcept;
+[[nodiscard]] long restore_guards(const Area& area, PageRun run) noexcept;
 // Changes the write permission of the pages of `run` that are open.
-[[nodiscard]] long protect_run(const Area& area, Run run, bool read_only) noexcept;
+[[nodiscard]] long protect_run(const Area& area, PageRun run, bool read_only) noexcept;
 }  // namespace userfault::engine::user

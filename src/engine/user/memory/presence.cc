@@ -11,12 +11,13 @@
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/proc/smaps_swap.h"
 #include "engine/user/rt/guarded_copy.h"
+#include "engine/user/rt/linux_abi.h"
 
 namespace userfault::engine::user {
 
 // Before Linux 5.14 an access has to do.
 long bring_page(std::uintptr_t address, std::size_t bytes) noexcept {
-  const long result = sys::madvise(address, bytes, kPopulateRead);
+  const long result = sys::madvise(address, bytes, linux_abi::kPopulateRead);
   char byte;
   return result == -EINVAL && guarded_copy(&byte, reinterpret_cast<const void*>(address), 1) ? 0 : result;
 }
@@ -34,7 +35,7 @@ Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
   if (known == 0 && status.st_blocks == 0) return Presence::kAbsent;
   const long view =
       sys::mmap(0, extent.page_size(), PROT_READ, MAP_PRIVATE | MAP_NORESERVE, extent.fd, extent.offset_of(page_index));
-  if (view < 0 && view > -4096) return Presence::kUnknown;
+  if (is_error(view)) return Presence::kUnknown;
   const auto address = static_cast<std::uintptr_t>(view);
   constexpr std::uint64_t kOfFile = std::uint64_t{1} << 61;
   const long shown = bring_page(address, extent.page_size());
@@ -42,7 +43,7 @@ Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
   sys::munmap(address, extent.page_size());
   // No memory for the page table, or no pagemap.
   if (shown == -ENOMEM || entry == kUnknownEntry) return Presence::kUnknown;
-  // Where no huge page is free a page that is not there cannot be had, and one that is there needs none.
+  // If no huge page is free, populating an absent page fails, while a present page needs no allocation.
   return (entry & kOfFile) != 0 ? Presence::kPresent : Presence::kAbsent;
 }
 

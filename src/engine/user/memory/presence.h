@@ -8,9 +8,6 @@
 
 namespace userfault::engine::user {
 
-// MADV_POPULATE_READ, which the libc may not have: EINVAL before Linux 5.14, and where memory may not be read.
-inline constexpr int kPopulateRead = 22;
-
 // Makes a page of an open mapping come as a read of it would. 0, or a negative errno.
 [[nodiscard]] long bring_page(std::uintptr_t address, std::size_t bytes) noexcept;
 

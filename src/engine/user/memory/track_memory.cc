@@ -21,6 +21,7 @@
 
 #include "engine/user/memory/memfd_pool.h"
 #include "engine/user/memory/page_access.h"
+#include "engine/user/memory/page_runs.h"
 #include "engine/user/memory/presence.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/proc/pagemap.h"
@@ -28,8 +29,6 @@
 
 namespace userfault::engine::user {
 namespace {
-
-bool failed(long result) noexcept { return result < 0 && result > -4096; }
 
 class Pagemap {
  public:
@@ -45,7 +44,7 @@ class Pagemap {
   int fd_;
 };
 
-void set_states(Extent& extent, Run run, PageState state) noexcept {
+void set_states(Extent& extent, PageRun run, PageState state) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count; ++i) extent.states[i].store(state);
 }
 
@@ -97,7 +96,7 @@ long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end,
   if (result == 0)
     result =
         sys::mmap(start, end - start, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, extent.fd, extent.fd_offset);
-  if (failed(result)) {
+  if (is_error(result)) {
     static_cast<void>(sys::mprotect(start, end - start, protection));
     return result;
   }
@@ -105,10 +104,10 @@ long replace_by_object(Extent& extent, std::uintptr_t start, std::uintptr_t end,
   return 0;
 }
 
-long convert_private(const Backing& backing, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
+long convert_private(const MemoryKind& kind, std::uintptr_t start, std::uintptr_t end, int protection) noexcept {
   if (const long result = space.make_room(); result < 0) return result;
-  const auto shift = static_cast<unsigned>(std::countr_zero(backing.page_size));
-  Extent* extent = make_extent(backing.huge ? Kind::kHugeConverted : Kind::kConverted, (end - start) >> shift, shift);
+  const auto shift = static_cast<unsigned>(std::countr_zero(kind.page_size));
+  Extent* extent = make_extent(kind.huge ? Kind::kHugeConverted : Kind::kConverted, (end - start) >> shift, shift);
   if (extent == nullptr) return -ENOMEM;
   hold(extent);
   long result = replace_by_object(*extent, start, end, protection);
@@ -128,15 +127,15 @@ long find_view(Extent& extent, const Mapping& mapping, std::uintptr_t start) noe
   return attach_view(extent, start);
 }
 
-Kind kind_of(const Backing& backing) noexcept {
-  if (backing.file) return Kind::kFile;
-  if (!backing.shared) return Kind::kNative;
-  return backing.huge ? Kind::kHugeShared : Kind::kShared;
+Kind extent_kind(const MemoryKind& kind) noexcept {
+  if (kind.file) return Kind::kFile;
+  if (!kind.shared) return Kind::kNative;
+  return kind.huge ? Kind::kHugeShared : Kind::kShared;
 }
 
-long keep_in_place(const Mapping& mapping, const Backing& backing, std::uintptr_t start, std::uintptr_t end) noexcept {
-  const auto shift = static_cast<unsigned>(std::countr_zero(backing.page_size));
-  Extent* extent = make_extent(kind_of(backing), (end - start) >> shift, shift);
+long keep_in_place(const Mapping& mapping, const MemoryKind& kind, std::uintptr_t start, std::uintptr_t end) noexcept {
+  const auto shift = static_cast<unsigned>(std::countr_zero(kind.page_size));
+  Extent* extent = make_extent(extent_kind(kind), (end - start) >> shift, shift);
   if (extent == nullptr) return -ENOMEM;
   hold(extent);
   long result = extent->shared() ? find_view(*extent, mapping, start) : 0;
@@ -151,38 +150,28 @@ long keep_in_place(const Mapping& mapping, const Backing& backing, std::uintptr_
 
 // Closes the untracked pages of a shared area that are not there: in the object, or (for minor
 // faults) in this mapping.
-long track_shared(Area& area, bool minor) noexcept {
-  Extent& extent = *area.extent;
-  const Run all{area.first, area.pages()};
+long track_shared(const Area& area, bool minor) noexcept {
   note_transition(area.start, area.end);
-  for (std::size_t i = all.first; i < all.first + all.count;) {
-    const auto is_there = [&](std::size_t index) {
-      const PageState state = area.state(index).load();
-      if (!state.is_missing()) return true;
-      if (!state.is_open()) return false;
-      return minor ? is_populated(area.address_of(index)) : look_up_cached(extent, index) == Presence::kPresent;
-    };
-    const bool there = is_there(i);
-    std::size_t last = i + 1;
-    while (last < all.first + all.count && is_there(last) == there) ++last;
-    const Run run{i, last - i};
-    i = last;
-    if (there) {
-      for (std::size_t k = run.first; k < run.first + run.count; ++k) {
-        const PageState state = area.state(k).load();
-        if (state.is_missing()) area.state(k).store(state.with_content(PageContent::kPresent));
-      }
-      continue;
-    }
-    if (const long result = close_run(area, run); result < 0) return result;
-  }
-  return 0;
+  const auto is_there = [&](std::size_t index) {
+    const PageState state = area.state(index).load();
+    if (!state.is_missing()) return true;
+    if (!state.is_open()) return false;
+    return minor ? is_populated(area.address_of(index)) : look_up_cached(*area.extent, index) == Presence::kPresent;
+  };
+  return visit_runs_by(all_pages(area), is_there, [&](PageRun run, bool there) -> long {
+    if (!there) return close_run(area, run);
+    change_states(area, run, [](PageState state) {
+      return state.is_missing() ? state.with_content(PageContent::kPresent) : state;
+    });
+    return 0;
+  });
 }
 
 }  // namespace
 
 long attach_object(Extent& extent) noexcept {
-  if (const long result = place_extent(extent); result < 0 || !extent.huge()) return result;
+  if (const long result = take_place(extent, extent.bytes(), extent.page_shift); result < 0 || !extent.huge())
+    return result;
   // hugetlbfs has no write(2); its pages are written through a second mapping.
   return attach_view(extent, 0);
 }
@@ -193,7 +182,7 @@ long attach_view(Extent& extent, std::uintptr_t start) noexcept {
   if (extent.fd >= 0) {
     // Under mlockall(MCL_FUTURE) it would be filled with zeroes as soon as it can be accessed.
     alias = sys::mmap(0, bytes, PROT_NONE, MAP_SHARED | MAP_NORESERVE, extent.fd, extent.fd_offset);
-    if (!failed(alias)) {
+    if (!is_error(alias)) {
       raw_syscall(SYS_munlock, alias, static_cast<long>(bytes));
       const long opened = sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE);
       if (opened < 0) {
@@ -204,12 +193,12 @@ long attach_view(Extent& extent, std::uintptr_t start) noexcept {
   } else {
     // An old size of 0 duplicates a shared mapping (mremap(2)); hugetlb has refused it since 2017.
     alias = sys::mremap(start, 0, bytes, MREMAP_MAYMOVE, 0);
-    if (!failed(alias) && sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE) < 0) {
+    if (!is_error(alias) && sys::mprotect(static_cast<std::uintptr_t>(alias), bytes, PROT_READ | PROT_WRITE) < 0) {
       sys::munmap(static_cast<std::uintptr_t>(alias), bytes);
       return -EPERM;
     }
   }
-  if (failed(alias)) return extent.huge() ? -ENOMEM : alias;
+  if (is_error(alias)) return extent.huge() ? -ENOMEM : alias;
   extent.alias = static_cast<std::uintptr_t>(alias);
   sys::madvise(extent.alias, bytes, MADV_DONTFORK);
   return 0;
@@ -237,17 +226,17 @@ bool next_populated(int pagemap, std::uintptr_t* at, std::uintptr_t end, std::si
   return run->start != run->end;
 }
 
-long make_area(const Mapping& mapping, const Backing& backing, std::uintptr_t start, std::uintptr_t end, bool tracked,
+long make_area(const Mapping& mapping, const MemoryKind& kind, std::uintptr_t start, std::uintptr_t end, bool tracked,
                bool minor) noexcept {
   // Private huge pages are converted even for write protection alone: /proc/self/mem cannot write to
   // them, so there would be no way to fill one that is missing.
-  if (backing.anonymous && (tracked || backing.huge)) {
-    if (convert_private(backing, start, end, mapping.protection) < 0) return -ENOMEM;
+  if (kind.anonymous && (tracked || kind.huge)) {
+    if (convert_private(kind, start, end, mapping.protection) < 0) return -ENOMEM;
     if (tracked) return track_area(start, minor);
     const Area* area = space.find(start);
     return open_run(*area, {area->first, area->pages()}, false);
   }
-  const long result = keep_in_place(mapping, backing, start, end);
+  const long result = keep_in_place(mapping, kind, start, end);
   if (result < 0 || !tracked) return result;
   return track_area(start, minor);
 }
@@ -278,6 +267,22 @@ long convert_native(std::uintptr_t start) noexcept {
   return result < 0 ? -ENOMEM : 0;
 }
 
+// Present pages are opened, what is open and has no content is closed.
+long track_converted(const Area& area) noexcept {
+  constexpr PageState::Parts kAll = 0xff;
+  return visit_runs(area, all_pages(area), kAll, [&](PageRun run, PageState state) -> long {
+    if (state.is_present() && !state.is_open()) return open_run(area, run, state.is_write_protected());
+    if (!state.is_untracked()) return 0;
+    // What cannot be found out is closed: the fault handler looks again.
+    for (std::size_t i = run.first; i < run.end(); ++i) {
+      if (look_up_content(area, i) == Presence::kPresent)
+        area.state(i).store(state.with_content(PageContent::kPresent));
+      else if (const long result = close_run(area, {i, 1}); result < 0) return result;
+    }
+    return 0;
+  });
+}
+
 }  // namespace
 
 long track_area(std::uintptr_t start, bool minor) noexcept {
@@ -287,22 +292,7 @@ long track_area(std::uintptr_t start, bool minor) noexcept {
     if (const long result = convert_native(start); result < 0) return result;
     area = space.find(start);
   }
-  // Converted: present pages are opened, what is open and has no content is closed.
-  for (std::size_t i = area->first; i < area->first + area->pages(); ++i) {
-    const PageState state = area->state(i).load();
-    if (state.is_present() && !state.is_open()) {
-      std::size_t last = i + 1;
-      while (last < area->first + area->pages() && area->state(last).load() == state) ++last;
-      if (const long result = open_run(*area, {i, last - i}, state.is_write_protected()); result < 0) return result;
-      i = last - 1;
-    } else if (state.is_untracked()) {
-      // What cannot be found out is closed: the fault handler looks again.
-      if (look_up_content(*area, i) == Presence::kPresent)
-        area->state(i).store(state.with_content(PageContent::kPresent));
-      else if (const long result = close_run(*area, {i, 1}); result < 0) return result;
-    }
-  }
-  return 0;
+  return track_converted(*area);
 }
 
 }  // namespace userfault::engine::user

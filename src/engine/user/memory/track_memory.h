@@ -11,7 +11,7 @@ namespace userfault::engine::user {
 // nobody is registered with yet. `tracked`: missing pages have to be noticed; then what is missing
 // is closed, and private memory becomes a memfd of ours. `minor`: so do pages that this mapping does
 // not show yet. -ENOMEM, -EPERM (a file opened without write access), -EINVAL.
-[[nodiscard]] long make_area(const Mapping& mapping, const Backing& backing, std::uintptr_t start, std::uintptr_t end,
+[[nodiscard]] long make_area(const Mapping& mapping, const MemoryKind& kind, std::uintptr_t start, std::uintptr_t end,
                              bool tracked, bool minor) noexcept;
 // The same for an area that is there and was not tracked so far, or not for minor faults.
 [[nodiscard]] long track_area(std::uintptr_t start, bool minor) noexcept;

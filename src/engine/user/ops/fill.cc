@@ -13,6 +13,7 @@
 #include "engine/user/memory/write_native.h"
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/rt/guarded_copy.h"
+#include "engine/user/rt/linux_abi.h"
 #include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
@@ -23,7 +24,7 @@ namespace {
 constexpr std::size_t kStepBytes = std::size_t{1} << 18;
 
 struct Claim {
-  std::size_t count = 0;  // pages that are ours now
+  std::size_t count = 0;  // pages that the caller owns now
   long stopped_by = 0;    // why the next one is not: -EEXIST, or 0 when it is busy or none is left
 };
 
@@ -36,9 +37,9 @@ bool fillable(const Extent& extent, Fill fill, PageState state) noexcept {
   return state.is_marker() ? over_markers : state.is_missing();
 }
 
-// `before` gets the state that each page was in when it became ours: read any earlier it may be that of
-// somebody else who had the page then, and to go back to that would leave it busy for ever.
-Claim claim(const Area& area, Run run, Fill fill, PageState* before) noexcept {
+// `before` gets the state that each page was in when it was claimed. A state loaded before the exchange may be another
+// thread's busy one, and to restore that would leave the page busy for ever.
+Claim claim(const Area& area, PageRun run, Fill fill, PageState* before) noexcept {
   Claim result;
   for (; result.count < run.count; ++result.count) {
     auto& state = area.state(run.first + result.count);
@@ -56,13 +57,13 @@ Claim claim(const Area& area, Run run, Fill fill, PageState* before) noexcept {
   return result;
 }
 
-struct Free {
+struct FreePages {
   std::size_t count = 0;
   long stopped_by = 0;  // why the next page is not
 };
 
-Free count_free(const Area& area, Run run) noexcept {
-  Free free;
+FreePages count_free(const Area& area, PageRun run) noexcept {
+  FreePages free;
   for (; free.count < run.count && free.stopped_by == 0; ++free.count) {
     const Presence found = look_up_content(area, run.first + free.count);
     if (found == Presence::kAbsent) continue;
@@ -74,15 +75,10 @@ Free count_free(const Area& area, Run run) noexcept {
 
 // Content of pages that failed half-way must not stay: a later ZEROPAGE and the end of the
 // registration rely on a missing page having none.
-void punch(const Extent& extent, Run run) noexcept {
-  const long bytes = static_cast<long>(run.count << extent.page_shift);
-  constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  if (extent.fd >= 0 && sys::fallocate(extent.fd, kPunch, extent.offset_of(run.first), bytes) == 0) return;
-  if (extent.alias != 0) sys::madvise(extent.alias_of(run.first), static_cast<std::size_t>(bytes), MADV_REMOVE);
-}
+void take_content_back(const Extent& extent, PageRun run) noexcept { static_cast<void>(punch_hole(extent, run)); }
 
 // Bytes written into the object, whole pages only; -EFAULT when not even the first page was.
-long write_object(const Extent& extent, Run run, std::uintptr_t source) noexcept {
+long write_object(const Extent& extent, PageRun run, std::uintptr_t source) noexcept {
   const std::size_t bytes = run.count << extent.page_shift;
   std::size_t done = 0;
   long error = -EFAULT;
@@ -105,17 +101,17 @@ long write_object(const Extent& extent, Run run, std::uintptr_t source) noexcept
     if (done < bytes && guarded_copy(&byte, reinterpret_cast<const void*>(source + done), 1)) error = -ENOMEM;
   }
   const std::size_t whole = done >> extent.page_shift << extent.page_shift;
-  if (whole < bytes) punch(extent, {run.first + (whole >> extent.page_shift), (bytes - whole) >> extent.page_shift});
+  if (whole < bytes)
+    take_content_back(extent, {run.first + (whole >> extent.page_shift), (bytes - whole) >> extent.page_shift});
   if (error == -ENOSPC) error = -ENOMEM;
   return whole > 0 ? static_cast<long>(whole) : error;
 }
 
 // In the object, through the alias. MADV_POPULATE_WRITE is Linux 5.14; before, an access does the same, page by
 // page, and a read one suffices: that of a shared mapping makes the page.
-long make_zero_pages(const Extent& extent, Run run) noexcept {
-  constexpr int kPopulateWrite = 23;
+long make_zero_pages(const Extent& extent, PageRun run) noexcept {
   const std::size_t bytes = run.count << extent.page_shift;
-  const long made = sys::madvise(extent.alias_of(run.first), bytes, kPopulateWrite);
+  const long made = sys::madvise(extent.alias_of(run.first), bytes, linux_abi::kPopulateWrite);
   if (made == 0) return static_cast<long>(bytes);
   if (made != -EINVAL) return -ENOMEM;
   char byte;
@@ -125,7 +121,7 @@ long make_zero_pages(const Extent& extent, Run run) noexcept {
 }
 
 // Gives the content to busy pages; returns bytes or an error like write_object.
-long provide(const Area& area, Run run, const FillRequest& request, std::uintptr_t source) noexcept {
+long provide(const Area& area, PageRun run, const FillRequest& request, std::uintptr_t source) noexcept {
   const Extent& extent = *area.extent;
   const long bytes = static_cast<long>(run.count << extent.page_shift);
   switch (request.fill) {
@@ -152,13 +148,13 @@ long provide(const Area& area, Run run, const FillRequest& request, std::uintptr
 }
 
 // Puts busy pages back to what they were before claim(), with the protection they got meanwhile.
-void unclaim(const Area& area, Run run, const PageState* before) noexcept {
+void unclaim(const Area& area, PageRun run, const PageState* before) noexcept {
   const LockedForProtection locked(area);
   for (std::size_t i = 0; i < run.count; ++i) {
     const bool protect = area.state(run.first + i).load().is_write_protected();
     // If it cannot be opened again the page stays closed, and the next access tries once more.
     if (before[i].is_open()) static_cast<void>(open_run(area, {run.first + i, 1}, protect));
-    settle(*area.extent, {run.first + i, 1}, before[i].content(), protect);
+    finish_busy(*area.extent, {run.first + i, 1}, before[i].content(), protect);
   }
 }
 
@@ -167,31 +163,32 @@ void unclaim(const Area& area, Run run, const PageState* before) noexcept {
 // access does it. Not for what was written natively, which is mapped; nor for zeroes that nobody has asked for
 // yet, whose page would be made; nor for long runs, where it would be a quarter of the operation and nobody may
 // be waiting for most of them.
-void map_pages(const Area& area, Run run, Fill fill) noexcept {
+void map_pages(const Area& area, PageRun run, Fill fill) noexcept {
   constexpr std::size_t kLongRun = 64;
   static constinit std::atomic<bool> unknown{false};
   const Extent& extent = *area.extent;
   if (extent.kind == Kind::kNative || (fill == Fill::kZero && !extent.shared()) || run.count >= kLongRun) return;
   // Memory that may not be read is EINVAL as well.
   if ((area.protection & PROT_READ) == 0 || unknown.load(std::memory_order_relaxed)) return;
-  const long result = sys::madvise(area.address_of(run.first), run.count << extent.page_shift, kPopulateRead);
+  const long result =
+      sys::madvise(area.address_of(run.first), run.count << extent.page_shift, linux_abi::kPopulateRead);
   if (result == -EINVAL) unknown.store(true, std::memory_order_relaxed);
 }
 
 // The end of filling: the busy pages appear, or disappear behind poison.
-long show(const Area& area, Run run, const FillRequest& request) noexcept {
+long show(const Area& area, PageRun run, const FillRequest& request) noexcept {
   const LockedForProtection locked(area);
   const bool poison = request.fill == Fill::kPoison;
   const long result = poison ? close_run(area, run) : open_run(area, run, request.write_protect);
   if (result == 0 && !poison) map_pages(area, run, request.fill);
   if (result == 0)
-    settle(*area.extent, run, poison ? PageContent::kPoisoned : PageContent::kPresent,
-           !poison && request.write_protect);
+    finish_busy(*area.extent, run, poison ? PageContent::kPoisoned : PageContent::kPresent,
+                !poison && request.write_protect);
   return result;
 }
 
 // Under the same lock as every change of protection, which would make the page accessible again otherwise.
-long close_claimed(const Area& area, Run run) noexcept {
+long close_claimed(const Area& area, PageRun run) noexcept {
   const LockedForProtection locked(area);
   return close_run(area, run);
 }
@@ -201,14 +198,14 @@ struct Step {
   long error = 0;
 };
 
-Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::uintptr_t source) noexcept {
+Step fill_step(const Area& area, PageRun wanted, const FillRequest& request, std::uintptr_t source) noexcept {
   Extent& extent = *area.extent;
   PageState before[kStepBytes >> 12];
   if (wanted.count > std::size(before)) wanted.count = std::size(before);
   const Claim claimed = claim(area, wanted, request.fill, before);
   if (claimed.count == 0) return {0, claimed.stopped_by};
 
-  Run run{wanted.first, claimed.count};
+  PageRun run{wanted.first, claimed.count};
   const bool creates = request.fill == Fill::kCopy || request.fill == Fill::kZero;
   // A page that nobody tracked is open: it is closed first, so that nobody sees it half filled, and
   // whether something is there already is asked when nobody can make it so any more.
@@ -234,7 +231,7 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
     run.count = tracked;
   }
   if ((extent.shared() && creates) || (was_open && request.fill != Fill::kContinue)) {
-    const Free free = count_free(area, run);
+    const FreePages free = count_free(area, run);
     unclaim(area, {run.first + free.count, run.count - free.count}, before + free.count);
     run.count = free.count;
     if (free.count == 0) return {0, free.stopped_by};
@@ -246,7 +243,7 @@ Step fill_step(const Area& area, Run wanted, const FillRequest& request, std::ui
   run.count = pages;
 
   if (const long shown = show(area, run, request); shown < 0) {
-    if (creates) punch(extent, run);
+    if (creates) take_content_back(extent, run);
     unclaim(area, run, before);
     return {0, shown};
   }
@@ -308,9 +305,9 @@ long fill_steps(Instance& instance, const FillRequest& request, SignalMask progr
       std::size_t bytes = request.length - done;
       if (bytes > area->end - (request.start + done)) bytes = area->end - (request.start + done);
       if (bytes > kStepBytes && !area->extent->huge()) bytes = kStepBytes;
-      const Run run{area->page_at(request.start + done), bytes >> area->extent->page_shift};
+      const PageRun run{area->page_at(request.start + done), bytes >> area->extent->page_shift};
       step = fill_step(*area, run, request, request.source + done);
-      if (step.bytes == 0 && step.error == 0) wait_settled(*area->extent, area->state(run.first));
+      if (step.bytes == 0 && step.error == 0) wait_while_busy(*area->extent, area->state(run.first));
     }
     done += step.bytes;
     if (step.bytes > 0) brought = false;

@@ -29,17 +29,17 @@ struct Source {
 };
 
 // A part of the source, which begins at `start` or before.
-struct Part {
+struct SourcePart {
   const Instance* instance = nullptr;
   std::uint32_t modes = 0;
   int protection = 0;
   std::uintptr_t end = 0;
-  friend bool alike(const Part& a, const Part& b) noexcept {
-    return a.instance == b.instance && a.modes == b.modes && a.protection == b.protection;
+  [[nodiscard]] bool permits_the_same(const SourcePart& other) const noexcept {
+    return instance == other.instance && modes == other.modes && protection == other.protection;
   }
 };
 
-long find_part(std::uintptr_t start, Part* part) noexcept {
+long find_part(std::uintptr_t start, SourcePart* part) noexcept {
   if (const Area* area = space.find(start); area != nullptr) {
     if (area->extent->kind != Kind::kConverted && area->extent->kind != Kind::kNative) return -EINVAL;
     *part = {area->instance, area->modes, area->protection, area->end};
@@ -48,18 +48,16 @@ long find_part(std::uintptr_t start, Part* part) noexcept {
   Mapping mapping;
   if (find_mapping(start, &mapping) < 0 || mapping.start > start) return -EINVAL;
   if (mapping.shared || mapping.inode != 0 || mapping.special) return -EINVAL;
-  *part = {.protection = mapping.protection, .end = mapping.end};
-  const Area* next = space.lower(start);
-  if (next != space.end() && next->start < part->end) part->end = next->start;
+  *part = {.protection = mapping.protection, .end = piece_at(start, mapping.end).end};
   return 0;
 }
 
 long find_source(std::uintptr_t from, std::size_t length, Source* source) noexcept {
-  Part first;
+  SourcePart first;
   if (const long result = find_part(from, &first); result < 0) return result;
-  for (Part part = first; part.end < from + length;) {
+  for (SourcePart part = first; part.end < from + length;) {
     if (const long result = find_part(part.end, &part); result < 0) return result;
-    if (!alike(first, part)) return -EINVAL;
+    if (!first.permits_the_same(part)) return -EINVAL;
   }
   source->protection = first.protection;
   return (first.protection & PROT_WRITE) != 0 ? 0 : -EINVAL;
@@ -146,8 +144,7 @@ long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcep
     const bool protect = area->state(index).load().is_write_protected();
     return open_run(*area, {index, 1}, protect);
   }
-  constexpr int kPunch = 1 | 2;
-  sys::fallocate(area->extent->fd, kPunch, area->extent->offset_of(index), 4096);
+  static_cast<void>(punch_hole(*area->extent, {index, 1}));
   set_content(*area, index, PageContent::kMissing);
   return tracked ? 0 : open_run(*area, {index, 1}, false);
 }

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "engine/user/memory/page_access.h"
+#include "engine/user/memory/page_runs.h"
 #include "engine/user/memory/track_memory.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/proc/vma_kind.h"
@@ -14,23 +15,21 @@
 namespace userfault::engine::user {
 namespace {
 
-constexpr std::uint64_t kTracking = USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_MINOR;
-
 constexpr std::uint64_t bit(unsigned number) noexcept { return std::uint64_t{1} << number; }
 constexpr std::uint64_t kBasicOperations = bit(USERFAULT_NR_WAKE) | bit(USERFAULT_NR_COPY) | bit(USERFAULT_NR_POISON) |
                                            bit(USERFAULT_NR_WRITEPROTECT) | bit(USERFAULT_NR_CONTINUE);
 constexpr std::uint64_t kAllOperations = kBasicOperations | bit(USERFAULT_NR_ZEROPAGE) | bit(USERFAULT_NR_MOVE);
 
-// One step of a walk over [at, end): an area, or a mapping that no area covers.
-struct Piece {
+// What a registration finds in its range: a part of an area, or of a mapping that no area covers.
+struct Candidate {
   Area* area = nullptr;
   Mapping mapping{};
-  Backing backing{};
+  MemoryKind kind{};
   std::uintptr_t start = 0;
   std::uintptr_t end = 0;
 };
 
-Backing backing_of(const Extent& extent) noexcept {
+MemoryKind kind_of(const Extent& extent) noexcept {
   return {.known = true,
           .anonymous = extent.converted() || extent.kind == Kind::kNative,
           .shared = extent.shared() || extent.kind == Kind::kFile,
@@ -40,32 +39,30 @@ Backing backing_of(const Extent& extent) noexcept {
 }
 
 // False when nothing is left before `end`. Holes are passed over.
-bool next_piece(std::uintptr_t at, std::uintptr_t end, Piece* piece) noexcept {
-  Area* area = space.lower(at);
-  if (area != space.end() && area->start <= at) {
-    *piece = {
-        .area = area, .backing = backing_of(*area->extent), .start = at, .end = area->end < end ? area->end : end};
+bool next_candidate(std::uintptr_t at, std::uintptr_t end, Candidate* candidate) noexcept {
+  for (Piece piece; at < end; at = piece.end) {
+    piece = piece_at(at, end);
+    if (piece.area != nullptr) {
+      *candidate = {.area = piece.area, .kind = kind_of(*piece.area->extent), .start = at, .end = piece.end};
+      return true;
+    }
+    Mapping mapping;
+    if (find_mapping(at, &mapping) < 0 || mapping.start >= piece.end) continue;
+    *candidate = {.mapping = mapping,
+                  .kind = classify(mapping),
+                  .start = mapping.start > at ? mapping.start : at,
+                  .end = mapping.end < piece.end ? mapping.end : piece.end};
     return true;
   }
-  const std::uintptr_t limit = area != space.end() && area->start < end ? area->start : end;
-  Mapping mapping;
-  if (find_mapping(at, &mapping) == 0 && mapping.start < limit) {
-    *piece = {.mapping = mapping,
-              .backing = classify(mapping),
-              .start = mapping.start > at ? mapping.start : at,
-              .end = mapping.end < limit ? mapping.end : limit};
-    return true;
-  }
-  return limit < end && next_piece(limit, end, piece);
+  return false;
 }
 
 // vma_can_userfault() in mm/userfaultfd.c.
-bool can_serve(const Backing& backing, std::uint64_t modes, bool wp_async) noexcept {
-  if (!backing.known) return false;
-  if ((modes & USERFAULT_REGISTER_MODE_MINOR) != 0 && !backing.huge && (backing.anonymous || backing.file))
-    return false;
+bool can_serve(const MemoryKind& kind, std::uint64_t modes, bool wp_async) noexcept {
+  if (!kind.known) return false;
+  if ((modes & USERFAULT_REGISTER_MODE_MINOR) != 0 && !kind.huge && (kind.anonymous || kind.file)) return false;
   if (wp_async && modes == USERFAULT_REGISTER_MODE_WP) return true;
-  return !backing.file;
+  return !kind.file;
 }
 
 // VM_MAYWRITE: a shared mapping of a file that was opened read-only can never be written. A second
@@ -88,19 +85,19 @@ struct Survey {
 Survey survey(const Instance& instance, std::uintptr_t start, std::uintptr_t end, std::uint64_t modes) noexcept {
   const bool wp_async = (instance.features & USERFAULT_FEATURE_WP_ASYNC) != 0;
   Survey result{.error = -EINVAL};
-  Piece piece;
-  for (std::uintptr_t at = start; at < end && next_piece(at, end, &piece); at = piece.end) {
-    if (!can_serve(piece.backing, modes, wp_async)) return {.error = -EINVAL};
-    if (piece.area == nullptr && !may_be_written(piece.mapping)) return {.error = -EPERM};
-    const std::uintptr_t mask = piece.backing.page_size - 1;
+  Candidate candidate;
+  for (std::uintptr_t at = start; at < end && next_candidate(at, end, &candidate); at = candidate.end) {
+    if (!can_serve(candidate.kind, modes, wp_async)) return {.error = -EINVAL};
+    if (candidate.area == nullptr && !may_be_written(candidate.mapping)) return {.error = -EPERM};
+    const std::uintptr_t mask = candidate.kind.page_size - 1;
     // The range's own start counts for the first mapping, in a hole before it, too (userfaultfd_register in
     // mm/userfaultfd.c). UNREGISTER asks for that alone; the end matters where there is something to cut.
-    const std::uintptr_t first = at == start ? start : piece.start;
-    if (((first | (modes != 0 ? piece.end : 0)) & mask) != 0) return {.error = -EINVAL};
-    if (piece.area != nullptr && piece.area->instance != nullptr && piece.area->instance != &instance)
+    const std::uintptr_t first = at == start ? start : candidate.start;
+    if (((first | (modes != 0 ? candidate.end : 0)) & mask) != 0) return {.error = -EINVAL};
+    if (candidate.area != nullptr && candidate.area->instance != nullptr && candidate.area->instance != &instance)
       return {.error = -EBUSY};
     result.error = 0;
-    result.huge |= piece.backing.huge;
+    result.huge |= candidate.kind.huge;
   }
   return result;
 }
@@ -115,37 +112,37 @@ long enlist(Instance& instance, std::uintptr_t start, std::uint64_t modes) noexc
   const std::uint64_t added = after & ~before;
   area->instance = &instance;
   area->modes = static_cast<std::uint32_t>(after);
-  if ((added & kTracking) == 0) return 0;
+  if ((added & kTrackingModes) == 0) return 0;
   return track_area(start, (after & USERFAULT_REGISTER_MODE_MINOR) != 0);
 }
 
-// All pieces are found before anything is mapped: what we map ourselves (states, aliases) may land in
-// a hole of the range, and must not be taken for memory of the program's. Under the exclusive lock.
-constexpr std::size_t kMostPieces = 1024;
-constinit Piece pieces[kMostPieces];
+// All are found before anything is mapped: what the engine maps itself (states, aliases) may land in a hole of the
+// range, and must not be taken for memory of the program's. Under the exclusive lock.
+constexpr std::size_t kMostCandidates = 1024;
+constinit Candidate candidates[kMostCandidates];
 
-// The number of pieces, or -ENOMEM when there are more than a registration can hold.
+// Their number, or -ENOMEM when there are more than a registration can hold.
 long collect(std::uintptr_t start, std::uintptr_t end) noexcept {
   std::size_t count = 0;
-  Piece piece;
-  for (std::uintptr_t at = start; at < end && next_piece(at, end, &piece); at = piece.end) {
-    if (count == kMostPieces) return -ENOMEM;
-    pieces[count++] = piece;
+  Candidate candidate;
+  for (std::uintptr_t at = start; at < end && next_candidate(at, end, &candidate); at = candidate.end) {
+    if (count == kMostCandidates) return -ENOMEM;
+    candidates[count++] = candidate;
   }
   return static_cast<long>(count);
 }
 
 long apply(Instance& instance, std::uintptr_t start, std::uintptr_t end, std::uint64_t modes) noexcept {
-  const bool tracked = (modes & kTracking) != 0;
+  const bool tracked = (modes & kTrackingModes) != 0;
   const bool minor = (modes & USERFAULT_REGISTER_MODE_MINOR) != 0;
   const long count = collect(start, end);
   if (count < 0) return count;
-  for (const Piece* piece = pieces; piece != pieces + count; ++piece) {
+  for (const Candidate* found = candidates; found != candidates + count; ++found) {
     // The area's own pointer is stale as soon as another one was inserted; its address is not.
     long result = 0;
-    if (piece->area == nullptr)
-      result = make_area(piece->mapping, piece->backing, piece->start, piece->end, tracked, minor);
-    if (result == 0) result = enlist(instance, piece->start, modes);
+    if (found->area == nullptr)
+      result = make_area(found->mapping, found->kind, found->start, found->end, tracked, minor);
+    if (result == 0) result = enlist(instance, found->start, modes);
     if (result < 0) return result;
   }
   return 0;
@@ -156,21 +153,14 @@ void clear_protection(Area& area) noexcept {
     area.state(i).update([](PageState state) { return state.with_protection(false); });
 }
 
-// Opens what is not poisoned, and makes missing pages what an open page is that nobody tracks.
+// Opens what is not poisoned, and makes missing pages what an open page is that is not tracked.
 // `poisoned` tells whether something poisoned is left. -ENOMEM: the limit of mappings.
 long open_all(const Area& area, bool* poisoned) noexcept {
-  const std::size_t end = area.first + area.pages();
-  for (std::size_t i = area.first; i < end;) {
-    const bool poison = area.state(i).load().is_poisoned();
-    std::size_t last = i + 1;
-    while (last < end && area.state(last).load().is_poisoned() == poison) ++last;
-    if (!poison) {
-      if (const long result = open_run(area, {i, last - i}, false); result < 0) return result;
-    }
+  const auto is_poisoned = [&](std::size_t index) { return area.state(index).load().is_poisoned(); };
+  return visit_runs_by(all_pages(area), is_poisoned, [&](PageRun run, bool poison) {
     *poisoned |= poison;
-    i = last;
-  }
-  return 0;
+    return poison ? 0 : open_run(area, run, false);
+  });
 }
 
 void protect_again(const Area& area) noexcept {
@@ -185,7 +175,7 @@ long release_area(Area& area, bool* forget) noexcept {
   bool poisoned = false;
   if (const long result = open_all(area, &poisoned); result < 0) {
     protect_again(area);
-    if ((area.modes & kTracking) == 0) return result;
+    if ((area.modes & kTrackingModes) == 0) return result;
     static_cast<void>(track_area(area.start, (area.modes & USERFAULT_REGISTER_MODE_MINOR) != 0));
     return result;
   }
@@ -215,21 +205,17 @@ long register_range(Instance& instance, std::uintptr_t start, std::size_t length
 }
 
 long release_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
-  for (std::uintptr_t at = start; at < end;) {
-    Area* area = space.lower(at);
-    if (area == space.end() || area->start >= end) return 0;
-    at = area->end;
+  return for_each_area(start, end, [](Area& area) -> long {
     bool forget = false;
-    if (const long result = release_area(*area, &forget); result < 0) return result;
-    if (forget) space.erase(area->start, area->end);
-  }
-  return 0;
+    if (const long result = release_area(area, &forget); result < 0) return result;
+    if (forget) space.erase(area.start, area.end);
+    return 0;
+  });
 }
 
 namespace {
 
-// What nobody is registered with is released as a whole, which changes nothing; to cut it a huge page
-// might refuse.
+// An area without a registration is released as a whole, which changes nothing; to cut it a huge page might refuse.
 long cut_registered(std::uintptr_t address) noexcept {
   const Area* area = space.find(address);
   return area == nullptr || area->instance == nullptr ? 0 : space.split(address);
@@ -244,11 +230,12 @@ long unregister_range(Instance& instance, std::uintptr_t start, std::size_t leng
   const Survey found = survey(instance, start, end, 0);
   // Linux since 6.14: another descriptor's range is EINVAL here (real-kernel row 6).
   if (found.error < 0) return -EINVAL;
-  // Only who waits in memory that is registered still: a page that was moved away or unmapped under a
-  // thread is no business of this call. Those who wake wait for the table's lock.
-  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area)
-    if (area->instance == &instance)
-      wake_range(instance, area->start > start ? area->start : start, area->end < end ? area->end : end);
+  // Wakes the waiters in ranges that are registered still, not those whose page was moved away or unmapped under them.
+  // The woken threads block on Space::lock until this call returns.
+  static_cast<void>(for_each_piece(start, end, [&](const Piece& piece) {
+    if (piece.area != nullptr && piece.area->instance == &instance) wake_range(instance, piece.start, piece.end);
+    return 0;
+  }));
   // After the waking: where a huge page refuses to be cut the kernel has woken already.
   if (const long result = cut_registered(start); result < 0) return result;
   if (const long result = cut_registered(end); result < 0) return result;
@@ -258,18 +245,16 @@ long unregister_range(Instance& instance, std::uintptr_t start, std::size_t leng
 void unregister_all(Instance& instance) noexcept {
   SignalsBlocked blocked;
   Locked locked(space.lock);
-  for (std::uintptr_t at = 0;;) {
-    Area* area = space.lower(at);
-    while (area != space.end() && area->instance != &instance) ++area;
-    if (area == space.end()) return;
-    at = area->end;
-    if (release_areas(area->start, area->end) == 0) continue;
-    // No mapping is left to open its pages with. Nobody may see them otherwise, so accesses that
-    // nobody answers any more end in SIGBUS.
-    area = space.find(at - 1);
-    area->instance = nullptr;
-    area->modes = 0;
-  }
+  static_cast<void>(for_each_area(0, kLastAddress, [&](const Area& area) {
+    const std::uintptr_t start = area.start;
+    if (area.instance != &instance || release_areas(start, area.end) == 0) return 0;
+    // No mapping is left to open its pages with. No other instance may serve them, so accesses that no monitor answers
+    // any more end in SIGBUS.
+    Area* left = space.find(start);
+    left->instance = nullptr;
+    left->modes = 0;
+    return 0;
+  }));
 }
 
 }  // namespace userfault::engine::user

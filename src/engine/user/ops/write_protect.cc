@@ -31,7 +31,7 @@ void mark(const Area& area, std::size_t index, bool protect) noexcept {
 
 // After a failure half-way, mapping and state must not contradict each other: what stayed without
 // PROT_WRITE counts as protected, so that a write there is reported instead of tried again for ever.
-void call_protected_what_is(const Area& area, Run run) noexcept {
+void call_protected_what_is(const Area& area, PageRun run) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count; ++i)
     if (area.state(i).load().is_read_only()) mark(area, i, true);
 }
@@ -40,16 +40,15 @@ bool is_busy(const Area& area, std::size_t index) noexcept { return area.state(i
 
 // Protects pages from `first` on, to the first busy one at the most; returns where it stopped, or an
 // error. First the mapping, then the states: a write in between faults and waits for the lock.
-// Whoever opens a page and settles it does both under the same lock, so a state seen here fits its
-// mapping, and protection that is marked on a page which became busy meanwhile is decided about by
-// its owner: the filling came later.
+// The owner of a busy page opens and finishes it under the same lock, so a state seen here fits its mapping. Where a
+// page became busy meanwhile its owner decides about the protection that is marked on it: the filling came later.
 long protect_some(const Area& area, std::size_t first, std::size_t end) noexcept {
   Locked changing(area.extent->protection);
   std::size_t i = first;
   while (i < end && !is_busy(area, i)) {
     std::size_t last = i;
     while (last < end && takes_protection(area, last, area.state(last).load())) ++last;
-    const Run run{i, last - i};
+    const PageRun run{i, last - i};
     if (const long result = protect_run(area, run, true); result < 0) {
       static_cast<void>(protect_run(area, run, false));
       call_protected_what_is(area, run);
@@ -61,19 +60,19 @@ long protect_some(const Area& area, std::size_t first, std::size_t end) noexcept
   return static_cast<long>(i);
 }
 
-long protect_area(const Area& area, Run run) noexcept {
+long protect_pages(const Area& area, PageRun run) noexcept {
   const std::size_t end = run.first + run.count;
   for (std::size_t i = run.first; i < end;) {
     const long stopped = protect_some(area, i, end);
     if (stopped < 0) return stopped;
     i = static_cast<std::size_t>(stopped);
-    // Not under the lock: the busy page's owner needs it to settle.
-    if (i < end) wait_settled(*area.extent, area.state(i));
+    // Not under the lock: the busy page's owner needs it to finish.
+    if (i < end) wait_while_busy(*area.extent, area.state(i));
   }
   return 0;
 }
 
-long unprotect_area(const Area& area, Run run) noexcept {
+long unprotect_pages(const Area& area, PageRun run) noexcept {
   Locked changing(area.extent->protection);
   for (std::size_t i = run.first; i < run.first + run.count; ++i) mark(area, i, false);
   const long result = protect_run(area, run, false);
@@ -89,27 +88,18 @@ bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
 // Under the table's lock, shared.
 long change_range(const Instance& instance, const ProtectRequest& request) noexcept {
   if (instance.changing.load() != 0) return -EAGAIN;
-  long result = -ENOENT;
-  const std::uintptr_t end = request.start + request.length;
-  for (std::uintptr_t at = request.start; at < end;) {
-    const Area* area = space.lower(at);
-    const std::uintptr_t next = area == space.end() || area->start > end ? end : area->start;
-    if (next > at) {
-      // A hole is passed over; memory that is mapped and not registered is an error.
-      if (has_mapping(at, next)) return -ENOENT;
-      at = next;
-      continue;
-    }
-    if (area->instance == nullptr || (area->modes & USERFAULT_REGISTER_MODE_WP) == 0) return -ENOENT;
-    const std::uintptr_t stop = area->end < end ? area->end : end;
-    if (area->extent->huge() && ((request.start | request.length) & (area->extent->page_size() - 1)) != 0)
-      return -EINVAL;
-    const Run run{area->page_at(at), (stop - at) >> area->extent->page_shift};
-    result = request.protect ? protect_area(*area, run) : unprotect_area(*area, run);
-    if (result < 0) return result;
-    at = stop;
-  }
-  return result;
+  bool found = false;
+  const auto change = [&](const Piece& piece) -> long {
+    // A hole is passed over; memory that is mapped and not registered is an error.
+    if (piece.area == nullptr) return has_mapping(piece.start, piece.end) ? -ENOENT : 0;
+    const Area& area = *piece.area;
+    if (area.instance == nullptr || (area.modes & USERFAULT_REGISTER_MODE_WP) == 0) return -ENOENT;
+    if (area.extent->huge() && ((request.start | request.length) & (area.extent->page_size() - 1)) != 0) return -EINVAL;
+    found = true;
+    return request.protect ? protect_pages(area, piece.pages()) : unprotect_pages(area, piece.pages());
+  };
+  const long result = for_each_piece(request.start, request.start + request.length, change);
+  return result == 0 && !found ? -ENOENT : result;
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 
 #include "engine/engine.h"
 #include "engine/user/fault/prefault.h"
-#include "engine/user/layout/layout.h"
 #include "engine/user/memory/page_access.h"
 #include "engine/user/memory/presence.h"
 #include "engine/user/proc/pagemap.h"
@@ -119,7 +118,7 @@ bool has_table(std::uintptr_t address, PageTable& table) noexcept {
   if (table.has_any(address)) return true;
   const std::uintptr_t start = address / kTableBytes * kTableBytes;
   const std::uintptr_t end = start + kTableBytes;
-  for (const Area* area = space.lower(start); area != space.end() && area->start < end; ++area) {
+  for (const Area* area = space.first_ending_after(start); area != space.end() && area->start < end; ++area) {
     const std::uintptr_t last = std::min(end, area->end);
     for (std::uintptr_t at = std::max(start, area->start); at < last; at += area->extent->page_size())
       if (categories_of(*area, area->page_at(at), table) != 0) return true;
@@ -199,16 +198,10 @@ class Walk {
   long run() noexcept {
     std::uintptr_t at = request_.start;
     while (at < end_ && stopped_at_ == 0) {
-      const Area* area = space.lower(at);
-      const std::uintptr_t border = area == space.end() ? end_ : std::min(end_, std::max(area->start, at));
-      if (at < border) {
-        if (const long result = ask_kernel(at, border); result < 0) return result;
-        at = border;
-      } else {
-        const std::uintptr_t stop = std::min(area->end, end_);
-        if (const long result = visit(*area, at, stop); result < 0) return result;
-        at = stop;
-      }
+      const Piece piece = piece_at(at, end_);
+      const long result = piece.area == nullptr ? ask_kernel(at, piece.end) : visit(*piece.area, at, piece.end);
+      if (result < 0) return result;
+      at = piece.end;
     }
     return output_.finish();
   }
@@ -217,7 +210,7 @@ class Walk {
   }
 
  private:
-  // Memory that we do not serve.
+  // Memory that the engine does not serve.
   long ask_kernel(std::uintptr_t start, std::uintptr_t end) noexcept {
     userfault_page_region regions[16];
     userfault_scan part = request_;

@@ -161,17 +161,17 @@ FileSystem type_of(const Mapping& mapping) noexcept {
 
 }  // namespace
 
-Backing classify(const Mapping& mapping) noexcept {
+MemoryKind classify(const Mapping& mapping) noexcept {
   // System V memory has operations of its own, which userfaultfd takes for a file's (vma_is_shmem;
   // measured on 6.18, whatever the manual page says).
   if (mapping.special) return {};
-  Backing backing{.known = true, .shared = mapping.shared};
+  MemoryKind kind{.known = true, .shared = mapping.shared};
   const FileSystem type = type_of(mapping);
-  backing.huge = mapping.page_size > 4096 || type == FileSystem::kHugetlbfs;
-  backing.page_size = mapping.page_size != 0 ? mapping.page_size : backing.huge ? std::size_t{2} << 20 : 4096;
-  backing.anonymous = !has_object(mapping) || (backing.huge && !mapping.shared);
-  if (!backing.anonymous && !backing.huge && (type != FileSystem::kTmpfs || !mapping.shared)) backing.file = true;
-  return backing;
+  kind.huge = mapping.page_size > 4096 || type == FileSystem::kHugetlbfs;
+  kind.page_size = mapping.page_size != 0 ? mapping.page_size : kind.huge ? std::size_t{2} << 20 : 4096;
+  kind.anonymous = !has_object(mapping) || (kind.huge && !mapping.shared);
+  if (!kind.anonymous && !kind.huge && (type != FileSystem::kTmpfs || !mapping.shared)) kind.file = true;
+  return kind;
 }
 
 int find_object(const Mapping& mapping, bool* own_position) noexcept {

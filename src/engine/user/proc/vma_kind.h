@@ -2,12 +2,13 @@
 // What kind of memory a mapping is, and the object behind it.
 #pragma once
 
-#include "engine/user/memory/address_space.h"
+#include <cstddef>
+
 #include "engine/user/proc/vma_query.h"
 
 namespace userfault::engine::user {
 
-struct Backing {
+struct MemoryKind {
   bool known = false;  // false: none of what userfaultfd can serve
   bool anonymous = false;
   bool shared = false;
@@ -16,7 +17,7 @@ struct Backing {
   std::size_t page_size = 4096;
 };
 
-[[nodiscard]] Backing classify(const Mapping& mapping) noexcept;
+[[nodiscard]] MemoryKind classify(const Mapping& mapping) noexcept;
 
 // A descriptor of our own for the object that `mapping` shows, open for reading and writing; -1 when
 // there is no way to one (mincore and an alias do then). Where it shares its position with one of the

@@ -23,6 +23,9 @@ namespace userfault::engine::user {
 
 inline long as_long(const void* pointer) noexcept { return reinterpret_cast<long>(pointer); }
 
+// Whether the kernel refused: a negative errno. An address or a length above LONG_MAX is none.
+[[nodiscard]] constexpr bool is_error(long result) noexcept { return result < 0 && result > -4096; }
+
 // The kernel's sigset_t: 64 signals in one word.
 using SignalMask = std::uint64_t;
 
@@ -68,6 +71,10 @@ inline long pwrite(int fd, const void* buffer, std::size_t bytes, long offset) n
 }
 inline long fallocate(int fd, int mode, long offset, long length) noexcept {
   return raw_syscall(SYS_fallocate, fd, mode, offset, length);
+}
+inline long punch_hole(int fd, long offset, std::size_t bytes) noexcept {
+  constexpr int kPunchHoleKeepSize = 1 | 2;  // FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, <linux/falloc.h>
+  return fallocate(fd, kPunchHoleKeepSize, offset, static_cast<long>(bytes));
 }
 inline int gettid() noexcept { return static_cast<int>(raw_syscall(SYS_gettid)); }
 inline int getpid() noexcept { return static_cast<int>(raw_syscall(SYS_getpid)); }
