@@ -39,6 +39,8 @@ function(userfault_test_code target)
     target_compile_options(userfault_test_headers PRIVATE ${userfault_test_options})
   endif()
   target_compile_options(${target} PRIVATE ${userfault_test_options})
+  # The headers are taken only where GoogleTest's macros are as they were, by programs without it, too.
+  target_compile_options(${target} PRIVATE $<TARGET_PROPERTY:GTest::gtest,INTERFACE_COMPILE_OPTIONS>)
   userfault_use_headers(${target} userfault_test_headers)
 endfunction()
 set(userfault_test_options $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
