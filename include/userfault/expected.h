@@ -283,10 +283,18 @@ class [[nodiscard]] Expected {
     if (has_value_) std::construct_at(std::addressof(value_), std::forward<Other>(other).value_);
     else std::construct_at(std::addressof(error_), std::forward<Other>(other).error_);
   }
+#if defined(__GNUC__) && !defined(__clang__)
+// Where g++ (12, -O2) loses sight of has_value_ it takes the side that was never made for one that is read.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
   constexpr void destroy() noexcept {
     if (has_value_) std::destroy_at(std::addressof(value_));
     else std::destroy_at(std::addressof(error_));
   }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
   constexpr void replace(Expected&& other) noexcept {
     if (has_value_ != other.has_value_) {
       destroy();
