@@ -17,7 +17,7 @@ nm -D --defined-only "$library" | awk '{print $3}' | sed 's/@.*//' | grep '^user
 diff "$scratch/declared" "$scratch/exported" || { echo "< declared in userfault.h, > exported"; exit 1; }
 
 # Everything else is the version's own name, or C++ of ours and public.
-private='^(vtable for |typeinfo (name )?for |guard variable for )?userfault::(api|base|engine|tools|.*\(anonymous namespace\))::'
+private='^(vtable for |typeinfo (name )?for |guard variable for )?userfault::(api|base|engine|machine|tools|.*\(anonymous namespace\))::'
 public='^(vtable for |typeinfo (name )?for )?userfault::'
 nm -DC --defined-only "$library" | cut -d' ' -f3- | sed 's/@.*//' |
   grep -vE '^userfault_[a-z_]*$|^USERFAULT_[0-9]+$' >"$scratch/cpp"

@@ -83,6 +83,8 @@ std::vector<Rule> make_rules() {
       // The files beside the folders join them.
       {"src/engine/user/", {"userfault/abi.h", "engine/engine.h", "engine/user/"}, kFreestanding},
       {"src/api/", {"abi/", "api/", "base/", "engine/engine.h", "engine/doors.h", "userfault/"}},
+      // Beside the API: it tries the engines out as a program would, and reads what the system says.
+      {"src/machine/", {"abi/", "base/", "engine/engine.h", "engine/doors.h", "machine/", "userfault/"}},
       {"src/store/", {"base/", "store/", "userfault/"}},
       // Each foreign library has one file that knows it.
       {"src/store/ring_queue.cc", {"base/", "store/"}, kAny},
@@ -307,6 +309,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{"src/api/open.cc", "#include \"engine/engine.h\"", true},
                     Sample{"src/api/open.cc", "#include \"engine/kernel/kernel_engine.h\"", false},
                     Sample{"src/api/open.cc", "#include \"pager/pager.h\"", false},
+                    Sample{"src/api/open.cc", "#include \"machine/probe.h\"", false},
+                    Sample{"src/machine/probe.cc", "#include \"engine/doors.h\"", true},
+                    Sample{"src/machine/probe.cc", "#include \"api/open.h\"", false},
                     Sample{"src/store/file.cc", "#include \"api/open.h\"", false},
                     Sample{"src/pager/worker.cc", "#include \"engine/engine.h\"", false},
                     Sample{"src/pager/worker.cc", "#include \"store/file.h\"", true},

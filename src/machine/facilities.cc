@@ -13,11 +13,11 @@
 #include <cstdint>
 #include <utility>
 
-#include "api/probe.h"
 #include "base/fd.h"
 #include "base/page_size.h"
+#include "machine/probe.h"
 
-namespace userfault::api {
+namespace userfault::machine {
 namespace {
 
 constexpr int kMadvGuardInstall = 102;  // Linux 6.13 anonymous, 6.15 files
@@ -182,4 +182,4 @@ std::vector<Facility> try_facilities() {
   return facilities;
 }
 
-}  // namespace userfault::api
+}  // namespace userfault::machine

@@ -9,11 +9,11 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "api/probe.h"
 #include "base/fd.h"
 #include "base/page_size.h"
+#include "machine/probe.h"
 
-namespace userfault::api {
+namespace userfault::machine {
 namespace {
 
 // 2 MiB pages are asked for by their size, whatever the system's default (mmap(2), MAP_HUGE_SHIFT).
@@ -112,4 +112,4 @@ std::vector<Registration> try_registrations(userfault_engine engine) {
   return answers;
 }
 
-}  // namespace userfault::api
+}  // namespace userfault::machine

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/probe.h"
+#include "machine/probe.h"
 
 #include <fcntl.h>
 #include <sys/utsname.h>
@@ -68,7 +68,7 @@ void look_at_engine(Machine& machine, EngineKind asked) {
   machine.engine = opened->engine();
   const bool kernel = machine.engine == EngineKind::kKernel;
   machine.why = kernel ? why_kernel(machine) : why_user(asked, machine);
-  machine.registrations = api::try_registrations(kernel ? USERFAULT_ENGINE_KERNEL : USERFAULT_ENGINE_USER);
+  machine.registrations = machine::try_registrations(kernel ? USERFAULT_ENGINE_KERNEL : USERFAULT_ENGINE_USER);
 }
 
 std::vector<const char*> names_in(std::uint64_t bits, std::span<const abi::Name> table) {
@@ -93,8 +93,8 @@ Machine probe_machine(EngineKind engine) {
       machine.ways.push_back(try_way(door, user_mode_only));
   look_at_user_engine(machine);
   look_at_engine(machine, engine);
-  machine.facilities = api::try_facilities();
-  machine.settings = api::read_settings();
+  machine.facilities = machine::try_facilities();
+  machine.settings = machine::read_settings();
   return machine;
 }
 

@@ -7,11 +7,11 @@
 #include "userfault/probe.h"
 #include "userfault/userfault.h"
 
-namespace userfault::api {
+namespace userfault::machine {
 
 // Every kind of memory with every set of modes.
 [[nodiscard]] std::vector<Registration> try_registrations(userfault_engine engine);
 [[nodiscard]] std::vector<Facility> try_facilities();
 [[nodiscard]] std::vector<Setting> read_settings();
 
-}  // namespace userfault::api
+}  // namespace userfault::machine

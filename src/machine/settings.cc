@@ -7,11 +7,11 @@
 #include <array>
 #include <string_view>
 
-#include "api/probe.h"
 #include "base/fd.h"
 #include "base/page_size.h"
+#include "machine/probe.h"
 
-namespace userfault::api {
+namespace userfault::machine {
 namespace {
 
 // The first line, without its end; empty when there is no such file.
@@ -56,4 +56,4 @@ std::vector<Setting> read_settings() {
   };
 }
 
-}  // namespace userfault::api
+}  // namespace userfault::machine
