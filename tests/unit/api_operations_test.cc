@@ -242,8 +242,8 @@ TEST_P(ApiOperations, PoisonRaisesSigbus) {
   // As a program sets it: behind the engine's own handler, where it has one.
   const engine::user::KernelSigaction before =
       engine::user::set_program_action(SIGBUS, {.handler = [](int, siginfo_t*, void*) { siglongjmp(back, 1); },
-                                           .flags = SA_SIGINFO | engine::user::kSaRestorer,
-                                           .restorer = engine::user::userfault_rt_restorer});
+                                                .flags = SA_SIGINFO | engine::user::kSaRestorer,
+                                                .restorer = engine::user::userfault_rt_restorer});
   static volatile bool survived;
   survived = false;
   if (sigsetjmp(back, 1) == 0) {

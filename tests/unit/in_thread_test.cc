@@ -223,17 +223,17 @@ std::atomic<int> program_calls;
 PageRange program_opens;
 
 void use_program_handler() {
-  engine::user::set_program_action(SIGBUS,
-                              {.handler =
-                                   [](int, siginfo_t* info, void*) {
-                                     ++program_calls;
-                                     if (info->si_addr != program_opens.data()) ::_exit(90);
-                                     if (::mmap(program_opens.data(), kPage, PROT_READ,
-                                                MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != program_opens.data())
-                                       ::_exit(91);
-                                   },
-                               .flags = SA_SIGINFO | engine::user::kSaRestorer,
-                               .restorer = engine::user::userfault_rt_restorer});
+  engine::user::set_program_action(
+      SIGBUS, {.handler =
+                   [](int, siginfo_t* info, void*) {
+                     ++program_calls;
+                     if (info->si_addr != program_opens.data()) ::_exit(90);
+                     if (::mmap(program_opens.data(), kPage, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                                0) != program_opens.data())
+                       ::_exit(91);
+                   },
+               .flags = SA_SIGINFO | engine::user::kSaRestorer,
+               .restorer = engine::user::userfault_rt_restorer});
 }
 
 TEST_P(InThread, RefusedFaultIsTheProgramsSigbus) {
