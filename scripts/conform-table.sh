@@ -40,6 +40,8 @@ printf ' %s |' "${runs[@]//-/, }"
 printf '\n|---|'
 printf -- '---|%.0s' "${runs[@]}"
 printf '\n'
+tables=("${runs[@]/#/$out/}")
+tables=("${tables[@]/%/.txt}")
 awk -v runs="${runs[*]}" '
   BEGIN { count = split(runs, name, " ") }
   FNR == 1 { ++file }
@@ -58,4 +60,4 @@ awk -v runs="${runs[*]}" '
       }
       printf "\n"
     }
-  }' $(printf "$out/%s.txt " "${runs[@]}")
+  }' "${tables[@]}"

@@ -10,7 +10,9 @@ optional=()
 action=install
 for argument in "$@"; do
   case $argument in
-    --test) packages+=(zstd binutils util-linux man-db groff-base shellcheck) ;;
+    --test)
+      packages+=(zstd binutils util-linux man-db groff-base shellcheck)
+      optional+=(clang-format-14) ;;
     --clang) optional+=(clang-19 libclang-rt-19-dev) ;;
     --kernels) packages+=(qemu-system-x86 busybox-static cpio curl xz-utils) ;;
     --distros) packages+=(debootstrap git) ;;
@@ -38,7 +40,7 @@ fi
 sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
 $sudo apt-get update -q
 for package in "${optional[@]}"; do
-  # Without a candidate the preset clang is skipped, with that as its reason.
+  # Without a candidate the preset clang or the check of the format is skipped, with that as its reason.
   [[ $(apt-cache policy "$package" 2>/dev/null) =~ 'Candidate: '[0-9] ]] ||
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | grep -vx "$package")
 done
