@@ -6,7 +6,7 @@
 #include <cerrno>
 
 #include "abi/names.h"
-#include "engine/doors.h"
+#include "engine/open_methods.h"
 #include "engine/engine.h"
 
 namespace userfault::api {

@@ -8,21 +8,21 @@
 #include <cstring>
 
 #include "abi/names.h"
-#include "engine/doors.h"
 #include "engine/engine.h"
+#include "engine/open_methods.h"
 
 namespace userfault {
 namespace {
 
-Way try_way(engine::Door door, bool user_mode_only) {
+Way try_way(engine::OpenMethod method, bool user_mode_only) {
   const int flags = O_CLOEXEC | O_NONBLOCK | (user_mode_only ? USERFAULT_USER_MODE_ONLY : 0);
-  const engine::Answer answer = engine::ask(door, flags);
-  return {.door = door == engine::Door::kSyscall ? "userfaultfd(2)" : "/dev/userfaultfd",
+  const engine::Answer answer = engine::ask(method, flags);
+  return {.door = method == engine::OpenMethod::kSyscall ? "userfaultfd(2)" : "/dev/userfaultfd",
           .user_mode_only = user_mode_only,
           .opens = answer.opens(),
           .error = answer.error,
           .signal = answer.signal,
-          .refused_by = engine::who_refused(door, flags, answer)};
+          .refused_by = engine::who_refused(method, flags, answer)};
 }
 
 void look_at_user_engine(Machine& machine) {
@@ -89,8 +89,8 @@ Machine probe_machine(EngineKind engine) {
   machine.sysctl = around.sysctl;
   machine.may_trace = around.may_trace;
   for (const bool user_mode_only : {false, true})
-    for (const engine::Door door : {engine::Door::kSyscall, engine::Door::kDevice})
-      machine.ways.push_back(try_way(door, user_mode_only));
+    for (const engine::OpenMethod method : {engine::OpenMethod::kSyscall, engine::OpenMethod::kDevice})
+      machine.ways.push_back(try_way(method, user_mode_only));
   look_at_user_engine(machine);
   look_at_engine(machine, engine);
   machine.facilities = machine::try_facilities();

@@ -6,7 +6,7 @@
 
 #include <cerrno>
 
-#include "engine/kernel/probe.h"
+#include "engine/kernel/refusal_cause.h"
 #include "userfault/abi.h"
 
 namespace userfault::engine::kernel {
@@ -16,7 +16,7 @@ constexpr int kUmo = USERFAULT_USER_MODE_ONLY;
 
 // A kernel of today, built with userfaultfd, an ordinary user, no filter, the sysctl at 0.
 Facts today(int error) {
-  return {.door = Door::kSyscall,
+  return {.method = OpenMethod::kSyscall,
           .answer = {.error = error},
           .seccomp_mode = 0,
           .sysctl = 0,
@@ -26,7 +26,7 @@ Facts today(int error) {
 
 Facts device(int error) {
   Facts facts = today(error);
-  facts.door = Door::kDevice;
+  facts.method = OpenMethod::kDevice;
   return facts;
 }
 

@@ -30,9 +30,9 @@ struct Rule {
 // The folders of src/engine/user, lowest first: a folder may include itself and what stands before it
 // (src/engine/user/README.md). Folders on one line are beside each other and may not include each other.
 const std::vector<std::vector<std::string_view>>& rooms_of_the_user_engine() {
-  static const std::vector<std::vector<std::string_view>> all = {
-      {"rt"},  {"proc"},       {"memory"}, {"wait", "signal"}, {"fault"},
-      {"ops"}, {"descriptor"}, {"layout"}, {"remote"},         {"fork"}};
+  static const std::vector<std::vector<std::string_view>> all = {{"rt"},     {"proc"},   {"memory"}, {"signal"},
+                                                                 {"wait"},   {"fault"},  {"ops"},    {"descriptor"},
+                                                                 {"layout"}, {"remote"}, {"fork"}};
   return all;
 }
 
@@ -67,11 +67,12 @@ std::vector<Rule> make_rules() {
       {"include/userfault/", {"userfault/"}},
       {"src/abi/", {"abi/", "userfault/abi.h", "userfault/refuser.h"}},
       {"src/base/", {"base/"}},
-      {"src/engine/", {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h"}},
+      {"src/engine/",
+       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/open_methods.h"}},
       // Which engine works here: the one place that knows both.
       {"src/engine/engine.cc", {"engine/engine.h", "engine/kernel/kernel_engine.h", "engine/user/user_engine.h"}},
       {"src/engine/kernel/",
-       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/doors.h",
+       {"abi/", "base/", "userfault/abi.h", "userfault/refuser.h", "engine/engine.h", "engine/open_methods.h",
         "engine/kernel/"}},
       // In-thread resolution is half bookkeeping and half signal handler: it hands one to the other.
       {"src/engine/kernel/in_thread.cc",
@@ -82,9 +83,9 @@ std::vector<Rule> make_rules() {
         "engine/user/signal/", "engine/user/fault/"}},
       // The files beside the folders join them.
       {"src/engine/user/", {"userfault/abi.h", "engine/engine.h", "engine/user/"}, kFreestanding},
-      {"src/api/", {"abi/", "api/", "base/", "engine/engine.h", "engine/doors.h", "userfault/"}},
+      {"src/api/", {"abi/", "api/", "base/", "engine/engine.h", "engine/open_methods.h", "userfault/"}},
       // Beside the API: it tries the engines out as a program would, and reads what the system says.
-      {"src/machine/", {"abi/", "base/", "engine/engine.h", "engine/doors.h", "machine/", "userfault/"}},
+      {"src/machine/", {"abi/", "base/", "engine/engine.h", "engine/open_methods.h", "machine/", "userfault/"}},
       {"src/store/", {"base/", "store/", "userfault/"}},
       // Each foreign library has one file that knows it.
       {"src/store/ring_queue.cc", {"base/", "store/"}, kAny},
@@ -102,7 +103,7 @@ std::vector<Rule> make_rules() {
                                     {"userfault/abi.h", "engine/engine.h"}, kFreestanding);
   all.insert(all.end(), rooms.begin(), rooms.end());
   const auto preload = rules_of_rooms("src/preload/", rooms_of_the_preload_library(),
-                                      {"abi/", "base/", "engine/engine.h", "engine/doors.h", "engine/user/",
+                                      {"abi/", "base/", "engine/engine.h", "engine/open_methods.h", "engine/user/",
                                        "preload/preload.h", "preload/settings.h", "userfault/abi.h"},
                                       kNoLibraries);
   all.insert(all.end(), preload.begin(), preload.end());
@@ -310,7 +311,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{"src/api/open.cc", "#include \"engine/kernel/kernel_engine.h\"", false},
                     Sample{"src/api/open.cc", "#include \"pager/pager.h\"", false},
                     Sample{"src/api/open.cc", "#include \"machine/probe.h\"", false},
-                    Sample{"src/machine/probe.cc", "#include \"engine/doors.h\"", true},
+                    Sample{"src/machine/probe.cc", "#include \"engine/open_methods.h\"", true},
                     Sample{"src/machine/probe.cc", "#include \"api/open.h\"", false},
                     Sample{"src/store/file.cc", "#include \"api/open.h\"", false},
                     Sample{"src/pager/worker.cc", "#include \"engine/engine.h\"", false},
@@ -321,7 +322,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{"src/preload/trap/trap.cc", "#include \"preload/open/fdinfo.h\"", true},
                     Sample{"src/preload/symbols/libc_symbols.h", "#include \"preload/repair/repair.h\"", false},
                     Sample{"src/preload/settings.cc", "#include \"preload/symbols/libc_symbols.h\"", false},
-                    Sample{"src/tools/doctor.cc", "#include \"engine/doors.h\"", false},
+                    Sample{"src/tools/doctor.cc", "#include \"engine/open_methods.h\"", false},
                     Sample{"src/tools/doctor.cc", "#include <fmt/core.h>", true},
                     Sample{"examples/hello.cc", "#include \"base/fd.h\"", false},
                     Sample{"src/conformance/copy_test.cc", "#include \"engine/engine.h\"", false},

@@ -7,8 +7,8 @@
 #include <string>
 #include <thread>
 
-#include "engine/doors.h"
-#include "engine/kernel/rehearsal.h"
+#include "engine/kernel/seccomp_probe.h"
+#include "engine/open_methods.h"
 #include "refusal.h"
 #include "userfault/descriptor.h"
 #include "userfault/userfault.h"
@@ -16,7 +16,7 @@
 namespace userfault {
 namespace {
 
-using engine::Door;
+using engine::OpenMethod;
 using refusal::become_nobody;
 using refusal::filter_device;
 using refusal::filter_userfaultfd;
@@ -28,7 +28,7 @@ bool ours_opens() {
   return fd >= 0;
 }
 
-// With both doors shut: the kernel's engine says who, and the automatic one is ours, or says it too.
+// With both ways shut: the kernel's engine says who, and the automatic one is ours, or says it too.
 bool refused_by(Refuser refuser, int code) {
   const auto kernel = Descriptor::open({.engine = EngineKind::kKernel});
   REFUSAL_CHECK(!kernel);
@@ -82,11 +82,11 @@ TEST(OpenRefusal, SeccompTrapsAndTheProgramHandlesSigsys) {
 TEST(OpenRefusal, KillingFilterAfterAnOpenThatWorked) {
   EXPECT_TRUE(in_child([] {
     REFUSAL_CHECK(filter_userfaultfd(SECCOMP_RET_ALLOW));
-    REFUSAL_CHECK(engine::ask(Door::kDevice, 0).signal == 0);
-    REFUSAL_CHECK(engine::ask(Door::kSyscall, 0).signal == 0);
+    REFUSAL_CHECK(engine::ask(OpenMethod::kDevice, 0).signal == 0);
+    REFUSAL_CHECK(engine::ask(OpenMethod::kSyscall, 0).signal == 0);
     REFUSAL_CHECK(filter_device(SECCOMP_RET_KILL_PROCESS));
     REFUSAL_CHECK(filter_userfaultfd(SECCOMP_RET_KILL_PROCESS));
-    REFUSAL_CHECK(engine::ask(Door::kSyscall, 0).signal == SIGSYS);
+    REFUSAL_CHECK(engine::ask(OpenMethod::kSyscall, 0).signal == SIGSYS);
     return refused_by(Refuser::kSeccomp, EPERM);
   }));
 }
@@ -94,20 +94,20 @@ TEST(OpenRefusal, KillingFilterAfterAnOpenThatWorked) {
 // Filters are a thread's: one thread that may not ask says nothing about another.
 TEST(OpenRefusal, KillingFilterInOneThreadOnly) {
   EXPECT_TRUE(in_child([] {
-    const int before = engine::ask(Door::kSyscall, USERFAULT_USER_MODE_ONLY).error;
+    const int before = engine::ask(OpenMethod::kSyscall, USERFAULT_USER_MODE_ONLY).error;
     int in_thread = 0;
     std::thread([&] {
       if (!filter_userfaultfd(SECCOMP_RET_KILL_PROCESS)) return;
-      in_thread = engine::ask(Door::kSyscall, USERFAULT_USER_MODE_ONLY).signal;
+      in_thread = engine::ask(OpenMethod::kSyscall, USERFAULT_USER_MODE_ONLY).signal;
     }).join();
     REFUSAL_CHECK(in_thread == SIGSYS);
-    const auto after = engine::ask(Door::kSyscall, USERFAULT_USER_MODE_ONLY);
+    const auto after = engine::ask(OpenMethod::kSyscall, USERFAULT_USER_MODE_ONLY);
     REFUSAL_CHECK(after.signal == 0 && after.error == before);
     return true;
   }));
 }
 
-// A filter on one door leaves the other: the descriptor comes through the device.
+// A filter on one method leaves the other: the descriptor comes through the device.
 TEST(OpenRefusal, SeccompOnTheCallLeavesTheDevice) {
   if (::access("/dev/userfaultfd", R_OK | W_OK) != 0) GTEST_SKIP() << "/dev/userfaultfd is shut to this user";
   EXPECT_TRUE(in_child([] {
@@ -127,8 +127,8 @@ TEST(OpenRefusal, RehearsalLeavesNoTrace) {
     REFUSAL_CHECK(::sigaction(SIGCHLD, &action, nullptr) == 0);
     const int next = ::dup(0);
     ::close(next);
-    const auto answer = engine::kernel::ask_in_child(Door::kSyscall, USERFAULT_USER_MODE_ONLY);
-    REFUSAL_CHECK(answer.error == engine::ask(Door::kSyscall, USERFAULT_USER_MODE_ONLY).error);
+    const auto answer = engine::kernel::ask_in_child(OpenMethod::kSyscall, USERFAULT_USER_MODE_ONLY);
+    REFUSAL_CHECK(answer.error == engine::ask(OpenMethod::kSyscall, USERFAULT_USER_MODE_ONLY).error);
     REFUSAL_CHECK(::waitpid(-1, nullptr, __WALL) == -1 && errno == ECHILD);
     REFUSAL_CHECK(::dup(0) == next);
     sigset_t mask;
@@ -190,13 +190,13 @@ TEST(OpenRefusal, HarmlessFilterAndSysctl) {
 TEST(OpenRefusal, DeviceModeForAnotherUser) {
   if (::geteuid() != 0) GTEST_SKIP() << "becoming another user needs root";
   EXPECT_TRUE(in_child([] {
-    const auto as_root = engine::ask(Door::kDevice, 0);
+    const auto as_root = engine::ask(OpenMethod::kDevice, 0);
     REFUSAL_CHECK(become_nobody());
-    const auto answer = engine::ask(Door::kDevice, 0);
+    const auto answer = engine::ask(OpenMethod::kDevice, 0);
     // On a machine that opened the device to everyone, or has none, there is nothing to refuse.
     if (answer.opens() || as_root.error == ENOENT) return true;
     REFUSAL_CHECK(answer.error == EACCES);
-    REFUSAL_CHECK(engine::who_refused(Door::kDevice, 0, answer) == Refuser::kDeviceMode);
+    REFUSAL_CHECK(engine::who_refused(OpenMethod::kDevice, 0, answer) == Refuser::kDeviceMode);
     return true;
   }));
 }

@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Sample{tidy::signal_safe, kSafe, "std::snprintf(b, n, \"x\");\n", false},
                     Sample{tidy::signal_safe, kSafe, "throw 1;\n", false},
                     Sample{tidy::signal_safe, kSafe, "// a new page, malloc() is not for us: \"delete\"\n", true},
-                    Sample{tidy::signal_safe, "src/engine/user/a.cc", "auto* p = new int;\n", true},
+                    Sample{tidy::signal_safe, "src/engine/a.cc", "auto* p = new int;\n", true},
                     Sample{tidy::next_on_first_use, "src/preload/a.cc", "return next.select(0);\n", false},
                     Sample{tidy::next_on_first_use, "src/preload/a.cc", "f = dlsym(RTLD_NEXT, \"f\");\n", false},
                     Sample{tidy::next_on_first_use, "src/preload/a.cc", "return next<Name::select>(0);\n", true},

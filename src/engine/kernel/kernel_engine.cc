@@ -12,8 +12,8 @@
 #include <cstring>
 
 #include "base/fd.h"
-#include "engine/doors.h"
 #include "engine/kernel/in_thread.h"
+#include "engine/open_methods.h"
 
 namespace userfault::engine::kernel {
 namespace {
@@ -54,13 +54,13 @@ int open_by_device(int flags) noexcept {
   return negated(::ioctl(device.get(), USERFAULT_DEV_IOC_NEW, flags));
 }
 
-// userfaultfd(2) first: it is the door that every kernel since 4.3 has. The device ignores the
+// userfaultfd(2) first: it is the method that every kernel since 4.3 has. The device ignores the
 // sysctl (Linux 6.1), so it is worth trying after EPERM; what it refuses in turn says less than the
 // first answer, which is the one that is returned.
 int KernelEngine::open(int flags) noexcept {
-  const int by_syscall = open_through(Door::kSyscall, flags);
+  const int by_syscall = open_through(OpenMethod::kSyscall, flags);
   if (!worth_another_door(by_syscall)) return by_syscall;
-  const int by_device = open_through(Door::kDevice, flags);
+  const int by_device = open_through(OpenMethod::kDevice, flags);
   return by_device >= 0 ? by_device : by_syscall;
 }
 

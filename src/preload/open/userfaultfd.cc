@@ -11,7 +11,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "engine/doors.h"
+#include "engine/open_methods.h"
 #include "preload/settings.h"
 #include "preload/symbols/libc_symbols.h"
 
@@ -58,7 +58,7 @@ int open_ours(int flags, const char* why) noexcept {
 // Which of the kernel's descriptors, by number, were opened with UFFD_USER_MODE_ONLY: nothing else tells.
 constinit std::array<std::atomic<bool>, 1024> user_mode_only{};
 
-int open_either(engine::Door door, int flags) noexcept {
+int open_either(engine::OpenMethod door, int flags) noexcept {
   const int kernel = engine::open_through(door, flags);
   if (kernel >= 0) {
     const auto number = static_cast<std::size_t>(kernel);
@@ -128,7 +128,7 @@ int open_userfaultfd(int flags) noexcept {
       return log_opened(static_cast<int>(engine::user::raw_syscall(SYS_userfaultfd, flags)), "kernel's", "");
     case Choice::kAutomatic: break;
   }
-  return open_either(engine::Door::kSyscall, flags);
+  return open_either(engine::OpenMethod::kSyscall, flags);
 }
 
 // The number stays, what is behind it changes: nothing has been done with it yet, since the handshake
@@ -152,7 +152,7 @@ bool replace_refused(int fd) noexcept {
 bool wants_stand_in(int directory, const char* path) noexcept {
   const Choice choice = settings().choice;
   if (choice == Choice::kKernel || !names_device(directory, path)) return false;
-  return choice == Choice::kUser || !engine::ask(engine::Door::kDevice, 0).opens();
+  return choice == Choice::kUser || !engine::ask(engine::OpenMethod::kDevice, 0).opens();
 }
 
 int open_stand_in(int flags) noexcept {

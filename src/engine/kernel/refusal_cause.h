@@ -12,14 +12,14 @@
 #pragma once
 
 #include "abi/names.h"
-#include "engine/doors.h"
+#include "engine/open_methods.h"
 
 namespace userfault::engine::kernel {
 
 enum class Tristate : unsigned char { kNo, kYes, kUnknown };
 
 struct Facts {
-  Door door = Door::kSyscall;
+  OpenMethod method = OpenMethod::kSyscall;
   int flags = 0;
   Answer answer{};
   // Whether userfaultfd(2) opens with USER_MODE_ONLY added; kUnknown when that was not asked.
@@ -33,6 +33,6 @@ struct Facts {
 };
 
 [[nodiscard]] Refuser classify(const Facts& facts) noexcept;
-[[nodiscard]] Facts observe(Door door, int flags, Answer answer) noexcept;
+[[nodiscard]] Facts observe(OpenMethod method, int flags, Answer answer) noexcept;
 
 }  // namespace userfault::engine::kernel

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a door can be tried in this process at all.
+// Whether a method can be tried in this process at all.
 //
 // A seccomp filter may answer userfaultfd(2) with SIGSYS (Android's does): the first attempt in
 // this process is then the last. So where the calling thread has a filter, a child process goes
@@ -27,7 +27,7 @@
 // open of a kind, with 1 GiB of small pages mapped as with none.
 #pragma once
 
-#include "engine/doors.h"
+#include "engine/open_methods.h"
 
 namespace userfault::engine::kernel {
 
@@ -38,10 +38,10 @@ struct SeccompState {
 };
 [[nodiscard]] SeccompState seccomp_state() noexcept;
 
-// Whether trying `door` with `flags` kills; asks a child where it has to.
-[[nodiscard]] bool would_kill(Door door, int flags) noexcept;
+// Whether trying `method` with `flags` kills; asks a child where it has to.
+[[nodiscard]] bool would_kill(OpenMethod method, int flags) noexcept;
 
 // One attempt in a child, whatever the filters. Public for its test.
-[[nodiscard]] Answer ask_in_child(Door door, int flags) noexcept;
+[[nodiscard]] Answer ask_in_child(OpenMethod method, int flags) noexcept;
 
 }  // namespace userfault::engine::kernel

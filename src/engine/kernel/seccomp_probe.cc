@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/kernel/rehearsal.h"
+#include "engine/kernel/seccomp_probe.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <cstddef>
 
-#include "engine/kernel/probe.h"
 #include "engine/kernel/proc_text.h"
 #include "userfault/abi.h"
 
@@ -25,7 +24,7 @@ constexpr std::size_t kStackBytes = 32 * 1024;
 constexpr abi::Version kCoreDumpOfOneProcess{5, 16};
 
 struct Request {
-  Door door;
+  OpenMethod method;
   int flags;
 };
 
@@ -39,7 +38,7 @@ __attribute__((no_sanitize("address", "thread", "undefined"))) int attempt(void*
     limit = {0, 0};
     ::syscall(SYS_prlimit64, 0, RLIMIT_CORE, &limit, nullptr);
   }
-  if (request->door == Door::kSyscall) return ::syscall(SYS_userfaultfd, request->flags) < 0 ? errno : 0;
+  if (request->method == OpenMethod::kSyscall) return ::syscall(SYS_userfaultfd, request->flags) < 0 ? errno : 0;
   const long device = ::syscall(SYS_openat, AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC);
   if (device < 0) return errno;
   return ::syscall(SYS_ioctl, device, USERFAULT_DEV_IOC_NEW, request->flags) < 0 ? errno : 0;
@@ -65,8 +64,8 @@ struct Verdicts {
 
 constinit thread_local Verdicts verdicts;
 
-Verdict& remembered(Door door, int flags) noexcept {
-  return verdicts.of[(door == Door::kDevice ? 2u : 0u) + ((flags & USERFAULT_USER_MODE_ONLY) != 0 ? 1u : 0u)];
+Verdict& remembered(OpenMethod method, int flags) noexcept {
+  return verdicts.of[(method == OpenMethod::kDevice ? 2u : 0u) + ((flags & USERFAULT_USER_MODE_ONLY) != 0 ? 1u : 0u)];
 }
 
 }  // namespace
@@ -80,8 +79,8 @@ SeccompState seccomp_state() noexcept {
   return {.mode = mode ? static_cast<int>(*mode) : -1, .filters = filters ? static_cast<int>(*filters) : -1};
 }
 
-Answer ask_in_child(Door door, int flags) noexcept {
-  Request request{door, flags};
+Answer ask_in_child(OpenMethod method, int flags) noexcept {
+  Request request{method, flags};
   alignas(16) std::byte stack[kStackBytes];
   std::uint64_t all = ~std::uint64_t{0};
   std::uint64_t before = 0;
@@ -93,13 +92,13 @@ Answer ask_in_child(Door door, int flags) noexcept {
   return answer;
 }
 
-bool would_kill(Door door, int flags) noexcept {
+bool would_kill(OpenMethod method, int flags) noexcept {
   const SeccompState state = seccomp_state();
   if (state.mode == 0) return false;
   if (state.filters < 0 || state.filters != verdicts.filters) verdicts = {.filters = state.filters, .of = {}};
-  Verdict& verdict = remembered(door, flags);
+  Verdict& verdict = remembered(method, flags);
   if (verdict != Verdict::kUnknown) return verdict == Verdict::kKills;
-  const Answer answer = ask_in_child(door, flags);
+  const Answer answer = ask_in_child(method, flags);
   const bool kills = answer.signal != 0;
   // Without a count of filters a later one would go unnoticed: nothing is kept.
   if (state.filters >= 0) verdict = kills ? Verdict::kKills : Verdict::kSafe;

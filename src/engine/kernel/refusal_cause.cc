@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/kernel/probe.h"
+#include "engine/kernel/refusal_cause.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -10,7 +10,7 @@
 #include <cstdlib>
 
 #include "engine/kernel/proc_text.h"
-#include "engine/kernel/rehearsal.h"
+#include "engine/kernel/seccomp_probe.h"
 #include "userfault/abi.h"
 
 namespace userfault::engine::kernel {
@@ -112,11 +112,11 @@ Refuser classify(const Facts& facts) noexcept {
   // Nothing but a filter kills on a system call.
   if (facts.answer.signal != 0) return Refuser::kSeccomp;
   if (is_limit(facts.answer.error)) return Refuser::kLimit;
-  return facts.door == Door::kSyscall ? who_shut_the_call(facts) : who_shut_the_device(facts);
+  return facts.method == OpenMethod::kSyscall ? who_shut_the_call(facts) : who_shut_the_device(facts);
 }
 
-Facts observe(Door door, int flags, Answer answer) noexcept {
-  Facts facts{.door = door, .flags = flags, .answer = answer};
+Facts observe(OpenMethod method, int flags, Answer answer) noexcept {
+  Facts facts{.method = method, .flags = flags, .answer = answer};
   const Surroundings around = look_around();
   facts.seccomp_mode = around.seccomp_mode;
   facts.sysctl = around.sysctl;
@@ -124,8 +124,8 @@ Facts observe(Door door, int flags, Answer answer) noexcept {
   facts.in_misc = listed_in_misc();
   facts.device_accessible = ::faccessat(AT_FDCWD, "/dev/userfaultfd", R_OK | W_OK, AT_EACCESS) == 0;
   facts.kernel = kernel_version();
-  if (door == Door::kSyscall && answer.error == EPERM) {
-    const bool opens = ask(Door::kSyscall, flags | USERFAULT_USER_MODE_ONLY).opens();
+  if (method == OpenMethod::kSyscall && answer.error == EPERM) {
+    const bool opens = ask(OpenMethod::kSyscall, flags | USERFAULT_USER_MODE_ONLY).opens();
     facts.opens_user_mode_only = opens ? Tristate::kYes : Tristate::kNo;
   }
   return facts;
