@@ -43,4 +43,8 @@ function(userfault_test_code target)
   target_compile_options(${target} PRIVATE $<TARGET_PROPERTY:GTest::gtest,INTERFACE_COMPILE_OPTIONS>)
   userfault_use_headers(${target} userfault_test_headers)
 endfunction()
-set(userfault_test_options $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
+# At -O1 g++ 12 takes what std::string does for an access out of bounds: the warnings that rest on its flow
+# analysis are left to the library's own files.
+set(userfault_test_options $<$<CONFIG:Release,RelWithDebInfo>:-O1>
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds;-Wno-maybe-uninitialized;-Wno-stringop-overflow;-Wno-stringop-overread>
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-dangling-pointer>)
