@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <iterator>
 
 #include "engine/user/descriptor/descriptor_table.h"
 #include "engine/user/fork/inherit.h"

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <iterator>
 
 #include "engine/engine.h"
 #include "engine/user/fault/prefault.h"

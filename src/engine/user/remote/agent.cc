@@ -28,6 +28,7 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <iterator>
 
 #include "engine/user/descriptor/descriptor_table.h"
 #include "engine/user/remote/agent_request.h"
