@@ -26,6 +26,7 @@ progress() {
   local line next=0
   while IFS= read -r line; do
     case $line in
+      *Re-checking* | 'ninja: '[En]*) ;;
       '['*/*']'*)
         if [ "$SECONDS" -ge "$next" ]; then
           line=${line/Building * object /}
@@ -33,7 +34,7 @@ progress() {
           printf '%.99s\n' "  $line"
           next=$((SECONDS + 10))
         fi ;;
-      'ninja: no work to do.' | *Re-checking* | /*/c++\ * | /*/cc\ * | env\ * | : | '') ;;
+      /*/c++\ * | /*/cc\ * | env\ * | : | '') ;;
       *) printf '%.400s\n' "$line" ;;
     esac
   done

@@ -37,6 +37,7 @@ progress() {
     if [[ $line =~ $tests && $line =~ (Passed|\*\*\*Skipped) ]]; then
       [ "$SECONDS" -ge "$next" ] || continue
       next=$((SECONDS + 10))
+      line=${line:0:100}
     fi
     printf '%s\n' "$line"
   done
