@@ -4,18 +4,24 @@
 // The program is this one, started again as a child: without an argument's work (start-up), and with
 // a loop that allocates, maps, unmaps and reads. Each is run with and without LD_PRELOAD in turns.
 //
-// And what does the filter for system calls that go past libc cost one that has opened it? A loop of
-// reads through libc and one of raw system calls, with and without the filter.
+// And what does a call cost one that has opened it: of other descriptors, against the same without the
+// library; and of the userfaultfd, against the same calls through libuserfault?
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <userfault/userfault.h>
 
 #include <climits>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -61,24 +67,88 @@ long raw_read(int fd, char* byte) {
 }
 #endif
 
-constexpr int kReads = 100000;
+// ---- a program that has opened a userfaultfd: what a call costs, in nanoseconds ----
 
-// Prints nanoseconds a read of one byte, through libc and not.
-int read_under_filter() {
-  const long opened = ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kPages = 2000;
+
+void must(bool right, const char* what) {
+  if (right) return;
+  std::fprintf(stderr, "preload_cost_bench: %s failed\n", what);
+  std::exit(1);
+}
+
+// The median of some repetitions, since one may be interrupted.
+template <typename Call>
+void print(const char* what, int times, Call call) {
+  std::vector<double> all;
+  for (int repetition = 0; repetition < 9; ++repetition)
+    all.push_back(userfault::bench::nanoseconds([&] {
+                    for (int i = 0; i < times; ++i) must(call(i), what);
+                  }) /
+                  times);
+  std::printf("%s %.1f\n", what, userfault::bench::median(all));
+}
+
+int open_by_call() { return static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)); }
+
+void enable(int fd, void* memory, bool by_library) {
+  userfault_api api{};
+  api.api = USERFAULT_API;
+  userfault_register range{};
+  range.range.start = reinterpret_cast<std::uintptr_t>(memory);
+  range.range.len = kPages * kPage;
+  range.mode = USERFAULT_REGISTER_MODE_MISSING;
+  const auto operate = [&](unsigned long request, void* argument) {
+    return by_library ? ::userfault_ioctl(fd, request, argument) : ::ioctl(fd, request, argument);
+  };
+  must(operate(USERFAULT_IOC_API, &api) == 0, "UFFDIO_API");
+  must(operate(USERFAULT_IOC_REGISTER, &range) == 0, "UFFDIO_REGISTER");
+}
+
+// Other descriptors of the program. "plain" opens none of ours, the others do.
+int other_calls(bool opens) {
+  if (opens) must(open_by_call() >= 0, "userfaultfd");
   const int zero = ::open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  const int null = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
   char byte = 0;
-  const double by_libc = userfault::bench::nanoseconds([&] {
-    for (int i = 0; i < kReads; ++i)
-      if (::read(zero, &byte, 1) != 1) std::exit(1);
+  print("read", 20000, [&](int) { return ::read(zero, &byte, 1) == 1; });
+  print("write", 20000, [&](int) { return ::write(null, &byte, 1) == 1; });
+  print("poll", 20000, [&](int) {
+    pollfd entry{.fd = zero, .events = POLLIN, .revents = 0};
+    return ::poll(&entry, 1, 0) == 1;
   });
-  const double raw = userfault::bench::nanoseconds([&] {
-    for (int i = 0; i < kReads; ++i)
-      if (raw_read(zero, &byte) != 1) std::exit(1);
+  print("dup+close", 10000, [&](int) { return ::close(::dup(zero)) == 0; });
+  print("raw-read", 5000, [&](int) { return raw_read(zero, &byte) == 1; });
+  return 0;
+}
+
+// A userfaultfd of the user engine, by ioctl(2) under the preload library or through libuserfault.
+int our_calls(bool by_library) {
+  void* const memory = ::mmap(nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const int fd = by_library ? ::userfault_open(USERFAULT_ENGINE_USER, O_CLOEXEC | O_NONBLOCK) : open_by_call();
+  must(fd >= 0, "userfaultfd");
+  enable(fd, memory, by_library);
+  const auto operate = [&](unsigned long request, void* argument) {
+    return by_library ? ::userfault_ioctl(fd, request, argument) : ::ioctl(fd, request, argument);
+  };
+  const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  print("wake", 5000, [&](int) {
+    userfault_range range{};
+    range.start = start;
+    range.len = kPage;
+    return operate(USERFAULT_IOC_WAKE, &range) == 0;
   });
-  std::printf("  %-10s through libc %6.0f ns, raw %6.0f ns\n", std::getenv("USERFAULT_TRAP") ? "no filter" : "filter",
-              by_libc / kReads, raw / kReads);
-  return opened >= 0 ? 0 : 1;
+  static char source[kPage];
+  int next = 0;
+  print("copy", kPages / 10, [&](int) {
+    userfault_copy copy{};
+    copy.dst = start + static_cast<std::size_t>(next++) * kPage;
+    copy.src = reinterpret_cast<std::uintptr_t>(source);
+    copy.len = kPage;
+    return operate(USERFAULT_IOC_COPY, &copy) == 0;
+  });
+  return 0;
 }
 
 std::string beside(const char* name) {
@@ -88,7 +158,8 @@ std::string beside(const char* name) {
   return path.substr(0, path.rfind('/')) + "/../lib/" + name;
 }
 
-void start(const char* argument, bool preload, const char* more = nullptr) {
+// Runs this program again; what it prints.
+std::string start(const char* argument, bool preload, const char* more = nullptr) {
   const std::string variable = "LD_PRELOAD=" + beside("libuserfault-preload.so");
   std::vector<char*> environment;
   if (preload) environment.push_back(const_cast<char*>(variable.c_str()));
@@ -98,13 +169,23 @@ void start(const char* argument, bool preload, const char* more = nullptr) {
   environment.push_back(nullptr);
   char name[] = "preload_cost_bench";
   char* arguments[] = {name, const_cast<char*>(argument), nullptr};
+  int ends[2];
+  must(::pipe2(ends, O_CLOEXEC) == 0, "pipe2");
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
   pid_t child = 0;
+  must(::posix_spawn(&child, "/proc/self/exe", &actions, nullptr, arguments, environment.data()) == 0, "posix_spawn");
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  std::string printed;
+  char buffer[512];
+  for (ssize_t got = 0; (got = ::read(ends[0], buffer, sizeof buffer)) > 0;)
+    printed.append(buffer, static_cast<std::size_t>(got));
+  ::close(ends[0]);
   int status = -1;
-  if (::posix_spawn(&child, "/proc/self/exe", nullptr, nullptr, arguments, environment.data()) != 0 ||
-      ::waitpid(child, &status, 0) != child || status != 0) {
-    std::fprintf(stderr, "preload_cost_bench: the child failed (status %d)\n", status);
-    std::exit(1);
-  }
+  must(::waitpid(child, &status, 0) == child && status == 0, argument);
+  return printed;
 }
 
 void compare(const char* what, const char* argument, int repetitions) {
@@ -119,23 +200,51 @@ void compare(const char* what, const char* argument, int repetitions) {
   std::printf("%-12s %8.3f ms, preloaded %8.3f ms, ratio %.3f\n", what, plain / 1e6, ours / 1e6, ours / plain);
 }
 
+// The same calls in two kinds of child, in turns.
+struct Side {
+  const char* argument;
+  bool preload;
+  const char* more = nullptr;
+};
+
+void compare_calls(const Side& first, const Side& second, int repetitions) {
+  std::map<std::string, std::vector<double>> times[2];
+  for (int i = 0; i < 2 * repetitions; ++i) {
+    const Side& side = i % 2 == 0 ? first : second;
+    std::istringstream printed(start(side.argument, side.preload, side.more));
+    std::string name;
+    for (double ns = 0; printed >> name >> ns;) times[i % 2][name].push_back(ns);
+  }
+  for (const auto& [name, all] : times[0]) {
+    const double before = userfault::bench::median(all);
+    const double after = userfault::bench::median(times[1][name]);
+    std::printf("  %-10s %8.0f ns, then %8.0f ns, ratio %.2f\n", name.c_str(), before, after, after / before);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc > 1 && std::string(argv[1]) == "nothing") return 0;
   if (argc > 1 && std::string(argv[1]) == "work") return work();
-  if (argc > 1 && std::string(argv[1]) == "filter") return read_under_filter();
+  if (argc > 1 && std::string(argv[1]) == "plain") return other_calls(false);
+  if (argc > 1 && std::string(argv[1]) == "others") return other_calls(true);
+  if (argc > 1 && std::string(argv[1]) == "library") return our_calls(true);
+  if (argc > 1 && std::string(argv[1]) == "ours") return our_calls(false);
   if (::access(beside("libuserfault-preload.so").c_str(), R_OK) != 0) {
     std::fprintf(stderr, "preload_cost_bench: no preload library in this build\n");
     return 0;
   }
   compare("start-up", "nothing", 101);
   compare("allocations", "work", 15);
-  std::printf("a read of one byte in a program that has opened a userfaultfd:\n");
+  std::printf("a program without the library, then one that has opened a userfaultfd under it (goal 1.3):\n");
   std::fflush(stdout);
-  for (int i = 0; i < 3; ++i) {
-    start("filter", true, "USERFAULT_TRAP=0");
-    start("filter", true);
-  }
+  compare_calls({"plain", false}, {"others", true}, 7);
+  std::printf("the same without the filter (--no-trap):\n");
+  compare_calls({"plain", false}, {"others", true, "USERFAULT_TRAP=0"}, 5);
+  std::printf("a program that never opens one (goal 1.1):\n");
+  compare_calls({"plain", false}, {"plain", true}, 5);
+  std::printf("UFFDIO calls through libuserfault, then by ioctl(2) under the library (goal 1.2):\n");
+  compare_calls({"library", false}, {"ours", true}, 7);
   return 0;
 }

@@ -56,10 +56,5 @@ T finish(T result) noexcept {
 }
 
 [[nodiscard]] inline bool active() noexcept { return engine::user::is_active(); }
-// Whether a descriptor is the user engine's, this process's or another one's. Two loads while none was
-// ever seen.
-[[nodiscard]] inline bool is_ours(int fd) noexcept {
-  return engine::user::may_have_descriptors() && user_engine().owns(fd);
-}
 
 }  // namespace userfault::preload

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/ioctl.h>
 
+#include <atomic>
 #include <cerrno>
 
 #include "engine/engine.h"
+#include "preload/open/numbers.h"
 #include "preload/open/userfaultfd.h"
 #include "preload/settings.h"
 #include "preload/signals/masks.h"
@@ -16,14 +18,17 @@ namespace {
 [[gnu::constructor]] void start() {
   userfault::preload::mark_inherited_mask();
   userfault::preload::note_process();
+  userfault::preload::mark_inherited();
   userfault::preload::expect_inherited_traps();
 }
 
 }  // namespace
 
 void userfault::preload::on_descriptor_opened() noexcept {
+  static constinit std::atomic<bool> begun = false;
+  if (begun.exchange(true)) return;
   patch_libc();
-  trap_raw_calls();
+  watch_numbers(trap_raw_calls());
 }
 
 // The engines' interface has pure virtual functions; the runtime that would report a call of one is

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a program does to a descriptor itself: close, duplicate, ask and tell.
+// What a program does to a descriptor itself: close, ask and tell.
 //
-// The engine knows its descriptors by what is behind the number, so plain duplicates (dup, F_DUPFD,
-// SCM_RIGHTS, fork) need nothing. It has to hear when a number goes away, because the last one that
-// goes releases the threads that wait.
+// The engine knows its descriptors by what is behind the number. It has to hear when a number goes away,
+// because the last one that goes releases the threads that wait.
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -12,6 +11,8 @@
 #include <cstdarg>
 #include <cstdlib>
 
+#include "preload/open/numbers.h"
+#include "preload/open/open_descriptors.h"
 #include "preload/open/pagemap.h"
 #include "preload/open/userfaultfd.h"
 #include "preload/repair/repair.h"
@@ -27,14 +28,17 @@ bool is_general(unsigned long request) noexcept {
   return request == FIOCLEX || request == FIONCLEX || request == FIONBIO || request == FIOASYNC;
 }
 
-// Another process's descriptor may come in ways that nobody notices (SCM_RIGHTS, exec), but its first
-// use is most likely one of these.
 bool is_about_userfault(unsigned long request) noexcept { return ((request >> 8) & 0xff) == 0xaa; }
 
 // Old requests do not carry the size of what they point to: a terminal's settings, a number.
 std::size_t size_of(unsigned long request) noexcept {
   constexpr std::size_t kOldSize = 64;
   return _IOC_SIZE(request) != 0 ? _IOC_SIZE(request) : kOldSize;
+}
+
+int passed_on(int fd, unsigned long request, void* argument) noexcept {
+  return repaired(_IOC_DIR(request) == _IOC_WRITE ? Access::kRead : Access::kWrite, argument, size_of(request),
+                  [=] { return next<Name::ioctl>(fd, request, argument); });
 }
 
 // The handshake on what is not ours. The kernel clears the request that it refuses.
@@ -50,43 +54,39 @@ int shake_hands(int fd, userfault_api* request) noexcept {
   return finish(user_engine().operate(fd, USERFAULT_IOC_API, request));
 }
 
-// Directory entries of /proc/self/fd, without opendir(3), which allocates.
-struct Entry {
-  std::uint64_t inode;
-  std::int64_t offset;
-  std::uint16_t size;
-  std::uint8_t type;
-  char name[1];
-};
-
-void close_ours_between(unsigned first, unsigned last) noexcept {
-  const long directory = engine::user::raw_syscall(SYS_openat, AT_FDCWD, argument_of("/proc/self/fd"),
-                                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (directory < 0) return;
-  alignas(8) char buffer[4096];
-  for (;;) {
-    const long bytes = engine::user::raw_syscall(SYS_getdents64, directory, argument_of(&buffer[0]), sizeof buffer);
-    if (bytes <= 0) break;
-    for (long at = 0; at < bytes; at += reinterpret_cast<const Entry*>(buffer + at)->size) {
-      const int fd = std::atoi(reinterpret_cast<const Entry*>(buffer + at)->name);
-      if (static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) <= last && is_ours(fd))
-        user_engine().close(fd);
-    }
-  }
-  engine::user::sys::close(static_cast<int>(directory));
+// The stand-in for the device, which knows one request (userfaultfd_dev_ioctl in fs/userfaultfd.c).
+int ask_stand_in(unsigned long request, void* argument) noexcept {
+  if (request != USERFAULT_DEV_IOC_NEW) return finish(-EINVAL);
+  return finish(open_userfaultfd(static_cast<int>(argument_of(argument))));
 }
 
-// The number changes hands in one step, as in the kernel; the engine then closes a duplicate of what
-// it stood for, so that it sees the end of it.
-template <typename Replace>
-int replace(int old_fd, int new_fd, Replace replace_number) noexcept {
-  if (old_fd == new_fd || !is_ours(new_fd)) return replace_number();
-  const auto kept = static_cast<int>(engine::user::raw_syscall(SYS_fcntl, new_fd, F_DUPFD_CLOEXEC, 0));
-  const int result = replace_number();
-  if (kept < 0) return result;
-  if (result >= 0) user_engine().close(kept);
-  else engine::user::sys::close(kept);
-  return result;
+// One look-up for a descriptor whose number is marked, and none for one of the kernel's. A number that is
+// not marked is given to the kernel first: neither a doorbell nor a stand-in knows such a request (ENOTTY),
+// and what they are is asked then.
+int userfault_ioctl(int fd, unsigned long request, void* argument) noexcept {
+  const int before = errno;
+  const auto try_ours = [=] {
+    if (request == engine::user::kAskPreload) return user_engine().owns(fd) ? 0 : engine::user::kNotOurs;
+    return engine::user::try_operate(fd, request, argument);
+  };
+  int result = may_be_served(fd) ? try_ours() : engine::user::kNotOurs;
+  if (result != engine::user::kNotOurs) return finish(result);
+  result = request == USERFAULT_IOC_API ? shake_hands(fd, static_cast<userfault_api*>(argument))
+                                        : passed_on(fd, request, argument);
+  if (result != -1 || errno != ENOTTY) return result;
+  errno = before;
+  if (result = try_ours(); result != engine::user::kNotOurs) {
+    mark_number(fd);
+    return finish(result);
+  }
+  return is_stand_in(fd) ? ask_stand_in(request, argument) : finish(-ENOTTY);
+}
+
+// Where /proc cannot be read the agent notices the end of a descriptor by itself (engine/user/remote).
+void close_ours_between(unsigned first, unsigned last) noexcept {
+  static_cast<void>(for_each_descriptor([=](int fd) {
+    if (static_cast<unsigned>(fd) >= first && static_cast<unsigned>(fd) <= last && is_ours(fd)) user_engine().close(fd);
+  }));
 }
 
 }  // namespace
@@ -107,15 +107,6 @@ USERFAULT_PRELOADED void closefrom(int first) noexcept {
   next<Name::closefrom>(first);
 }
 
-USERFAULT_PRELOADED int dup2(int old_fd, int new_fd) noexcept {
-  return replace(old_fd, new_fd, [=] { return next<Name::dup2>(old_fd, new_fd); });
-}
-extern "C" USERFAULT_ALIAS(dup2) int __dup2(int old_fd, int new_fd) noexcept;
-
-USERFAULT_PRELOADED int dup3(int old_fd, int new_fd, int flags) noexcept {
-  return replace(old_fd, new_fd, [=] { return next<Name::dup3>(old_fd, new_fd, flags); });
-}
-
 // A userfaultfd has a position that never moves (noop_llseek); a pipe has none.
 USERFAULT_PRELOADED off_t lseek(int fd, off_t offset, int whence) noexcept {
   const int before = errno;
@@ -134,16 +125,9 @@ USERFAULT_PRELOADED int ioctl(int fd, unsigned long request, ...) noexcept {
   va_start(arguments, request);
   void* argument = va_arg(arguments, void*);
   va_end(arguments);
-  // The device knows one request (userfaultfd_dev_ioctl in fs/userfaultfd.c).
-  if (is_about_userfault(request) && is_stand_in(fd))
-    return request == USERFAULT_DEV_IOC_NEW ? finish(open_userfaultfd(static_cast<int>(argument_of(argument))))
-                                            : finish(-EINVAL);
+  if (is_about_userfault(request)) return userfault_ioctl(fd, request, argument);
   if (request == USERFAULT_PAGEMAP_SCAN && active() && is_own_pagemap(fd))
     return static_cast<int>(finish(user_engine().scan(static_cast<userfault_scan*>(argument))));
-  if (request == engine::user::kAskPreload && is_ours(fd)) return 0;
-  if (!is_general(request) && (is_ours(fd) || (is_about_userfault(request) && user_engine().owns(fd))))
-    return finish(user_engine().operate(fd, request, argument));
-  if (request == USERFAULT_IOC_API) return shake_hands(fd, static_cast<userfault_api*>(argument));
-  return repaired(_IOC_DIR(request) == _IOC_WRITE ? Access::kRead : Access::kWrite, argument, size_of(request),
-                  [=] { return next<Name::ioctl>(fd, request, argument); });
+  if (!is_general(request) && is_ours(fd)) return finish(user_engine().operate(fd, request, argument));
+  return passed_on(fd, request, argument);
 }

@@ -10,15 +10,32 @@
 #include <cstring>
 
 #include "engine/user/fork/fork.h"
+#include "preload/open/numbers.h"
 #include "preload/symbols/libc_symbols.h"
 
 using namespace userfault;
 using namespace userfault::preload;
 
+namespace {
+
+// A task with other memory but the same descriptors opens some that this one does not hear of, and the other
+// way round (open/numbers.h).
+void note_shared_descriptors(std::uint64_t flags) noexcept {
+  if ((flags & CLONE_FILES) != 0 && (flags & CLONE_VM) == 0) mark_all_numbers();
+}
+
+// Whether the engine gives the child memory of its own. Not with shared descriptors: what it closes in the
+// child would be closed here, so such a child has no served memory at all.
+bool copies_memory(std::uint64_t flags) noexcept { return (flags & (CLONE_VM | CLONE_FILES)) == 0 && active(); }
+
+}  // namespace
+
 // A parent that waits until the child runs another program (CLONE_VFORK) cannot give it its memory: it
 // goes on at once, as after fork(2).
 long userfault::preload::clone_process(long flags, long third, long fourth, long fifth) noexcept {
-  if ((flags & CLONE_VM) != 0 || !active()) return engine::user::raw_syscall(SYS_clone, flags, 0, third, fourth, fifth);
+  note_shared_descriptors(static_cast<std::uint64_t>(flags));
+  if (!copies_memory(static_cast<std::uint64_t>(flags)))
+    return engine::user::raw_syscall(SYS_clone, flags, 0, third, fourth, fifth);
   engine::user::before_fork();
   const long child = engine::user::raw_syscall(SYS_clone, flags & ~CLONE_VFORK, 0, third, fourth, fifth);
   if (child == 0) engine::user::after_fork_in_child();
@@ -31,10 +48,12 @@ long userfault::preload::clone3_process(long request, long size) noexcept {
   constexpr long kKnown = 256;
   char own[kKnown];
   std::uint64_t flags = 0;
-  if (!active() || size < static_cast<long>(sizeof flags) || size > kKnown)
+  if (size < static_cast<long>(sizeof flags) || size > kKnown)
     return engine::user::raw_syscall(SYS_clone3, request, size);
   std::memcpy(own, reinterpret_cast<const void*>(request), static_cast<std::size_t>(size));
   std::memcpy(&flags, own, sizeof flags);
+  note_shared_descriptors(flags);
+  if (!copies_memory(flags)) return engine::user::raw_syscall(SYS_clone3, request, size);
   flags &= ~std::uint64_t{CLONE_VFORK};
   std::memcpy(own, &flags, sizeof flags);
   engine::user::before_fork();
@@ -87,7 +106,8 @@ USERFAULT_PRELOADED int clone(int (*function)(void*), void* stack, int flags, vo
   void* const tls = va_arg(arguments, void*);
   auto* const child_tid = va_arg(arguments, pid_t*);
   va_end(arguments);
-  if (!active() || (flags & CLONE_VM) != 0 || function == nullptr || stack == nullptr)
+  note_shared_descriptors(static_cast<unsigned>(flags));
+  if (!copies_memory(static_cast<unsigned>(flags)) || function == nullptr || stack == nullptr)
     return next<Name::clone>(function, stack, flags, argument, parent_tid, tls, child_tid);
   Start start{.function = function, .argument = argument};
   engine::user::before_fork();

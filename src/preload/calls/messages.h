@@ -10,7 +10,8 @@
 
 namespace userfault::preload {
 
-[[nodiscard]] ssize_t read_messages(int fd, void* buffer, std::size_t bytes);
-[[nodiscard]] ssize_t read_messages(int fd, const iovec* pieces, int count);
+// False when `fd` is no descriptor of ours; then nothing was done.
+[[nodiscard]] bool read_messages(int fd, void* buffer, std::size_t bytes, ssize_t* result);
+[[nodiscard]] bool read_messages(int fd, const iovec* pieces, int count, ssize_t* result);
 
 }  // namespace userfault::preload

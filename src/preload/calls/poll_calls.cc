@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "preload/open/numbers.h"
 #include "preload/signals/masks.h"
 #include "preload/symbols/libc_symbols.h"
 
@@ -18,9 +19,8 @@ using namespace userfault::preload;
 namespace {
 
 bool any_ours(const pollfd* fds, nfds_t count) noexcept {
-  if (!engine::user::may_have_descriptors()) return false;
   for (nfds_t i = 0; i < count; ++i)
-    if (fds[i].fd >= 0 && user_engine().owns(fds[i].fd)) return true;
+    if (is_ours(fds[i].fd)) return true;
   return false;
 }
 
@@ -28,8 +28,7 @@ bool any_ours(const pollfd* fds, nfds_t count) noexcept {
 int mend(pollfd* fds, nfds_t count) noexcept {
   int ready = 0;
   for (nfds_t i = 0; i < count; ++i) {
-    if (fds[i].fd >= 0 && user_engine().owns(fds[i].fd))
-      fds[i].revents = user_engine().poll_events(fds[i].fd, fds[i].events, fds[i].revents);
+    if (may_be_served(fds[i].fd)) fds[i].revents = user_engine().poll_events(fds[i].fd, fds[i].events, fds[i].revents);
     ready += fds[i].revents != 0;
   }
   return ready;

@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 
+#include "preload/open/numbers.h"
 #include "preload/repair/repair.h"
 #include "preload/symbols/libc_symbols.h"
 
@@ -71,7 +72,7 @@ USERFAULT_PRELOADED ssize_t sendmsg(int fd, const msghdr* message, int flags) {
 
 namespace {
 
-// Descriptors of other processes arrive here: owns() takes note of one.
+// Descriptors arrive here, those of other processes too (open/numbers.h).
 void meet_descriptors(const msghdr& message) noexcept {
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(const_cast<msghdr*>(&message), header)) {
@@ -79,7 +80,7 @@ void meet_descriptors(const msghdr& message) noexcept {
     for (std::size_t at = 0; at + sizeof(int) <= header->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
       int passed = -1;
       __builtin_memcpy(&passed, CMSG_DATA(header) + at, sizeof passed);
-      static_cast<void>(user_engine().owns(passed));
+      note_arrival(passed);
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <climits>
 
 #include "preload/calls/messages.h"
+#include "preload/open/numbers.h"
 #include "preload/open/pagemap.h"
 #include "preload/repair/repair.h"
 #include "preload/symbols/libc_symbols.h"
@@ -53,7 +54,7 @@ off_t moved(off_t offset, std::size_t done) noexcept { return offset + static_ca
 }  // namespace
 
 USERFAULT_PRELOADED ssize_t read(int fd, void* buffer, size_t bytes) {
-  if (is_ours(fd)) return read_messages(fd, buffer, bytes);
+  if (ssize_t result = 0; may_be_served(fd) && read_messages(fd, buffer, bytes, &result)) return result;
   if (!active()) return next<Name::read>(fd, buffer, bytes);
   const iovec piece = piece_of(buffer, bytes);
   const ssize_t got = transferred(fd, {&piece, 1}, Access::kWrite, [=](std::size_t done) {
@@ -108,7 +109,8 @@ USERFAULT_ALIAS(pwrite) ssize_t __pwrite64(int fd, const void* buffer, size_t by
 }
 
 USERFAULT_PRELOADED ssize_t readv(int fd, const iovec* pieces, int count) {
-  if (is_valid(count) && is_ours(fd)) return read_messages(fd, pieces, count);
+  if (ssize_t result = 0; is_valid(count) && may_be_served(fd) && read_messages(fd, pieces, count, &result))
+    return result;
   if (!active() || !is_valid(count)) return next<Name::readv>(fd, pieces, count);
   return transferred(fd, span_of(pieces, count), Access::kWrite, [=](std::size_t done) {
     const Rest rest(span_of(pieces, count), done);

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "preload/open/fdinfo.h"
+#include "preload/open/numbers.h"
 #include "preload/open/userfaultfd.h"
 #include "preload/repair/repair.h"
 #include "preload/symbols/libc_symbols.h"
@@ -32,6 +33,14 @@ bool open_instead(int directory, const char* path, int flags, int* result) noexc
   if (!device && !wants_fdinfo(path)) return false;
   *result = finish(device ? open_stand_in(flags) : open_fdinfo(path, flags));
   return true;
+}
+
+// Reads of pagemap are looked at (pagemap.h).
+int noted(const char* path, int fd) noexcept {
+  if (fd < 0) return fd;
+  const char* const slash = std::strrchr(path, '/');
+  if (std::strcmp(slash != nullptr ? slash + 1 : path, "pagemap") == 0) mark_number(fd);
+  return fd;
 }
 
 int flags_of(const char* mode) noexcept {
@@ -71,52 +80,52 @@ USERFAULT_PRELOADED int open(const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return retried<Name::open>(path, flags, mode);
+  return noted(path, retried<Name::open>(path, flags, mode));
 }
 
 USERFAULT_PRELOADED int open64(const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return retried<Name::open64>(path, flags, mode);
+  return noted(path, retried<Name::open64>(path, flags, mode));
 }
 
 USERFAULT_PRELOADED int openat(int directory, const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return retried<Name::openat>(directory, path, flags, mode);
+  return noted(path, retried<Name::openat>(directory, path, flags, mode));
 }
 
 USERFAULT_PRELOADED int openat64(int directory, const char* path, int flags, ...) {
   USERFAULT_MODE(flags)
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return retried<Name::openat64>(directory, path, flags, mode);
+  return noted(path, retried<Name::openat64>(directory, path, flags, mode));
 }
 
 USERFAULT_PRELOADED int __open_2(const char* path, int flags) {
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return retried<Name::__open_2>(path, flags);
+  return noted(path, retried<Name::__open_2>(path, flags));
 }
 
 USERFAULT_PRELOADED int __open64_2(const char* path, int flags) {
   int instead = -1;
   if (open_instead(AT_FDCWD, path, flags, &instead)) return instead;
-  return retried<Name::__open64_2>(path, flags);
+  return noted(path, retried<Name::__open64_2>(path, flags));
 }
 
 USERFAULT_PRELOADED int __openat_2(int directory, const char* path, int flags) {
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return retried<Name::__openat_2>(directory, path, flags);
+  return noted(path, retried<Name::__openat_2>(directory, path, flags));
 }
 
 USERFAULT_PRELOADED int __openat64_2(int directory, const char* path, int flags) {
   int instead = -1;
   if (open_instead(directory, path, flags, &instead)) return instead;
-  return retried<Name::__openat64_2>(directory, path, flags);
+  return noted(path, retried<Name::__openat64_2>(directory, path, flags));
 }
 
 // glibc's own other names for the same functions.

@@ -6,6 +6,7 @@
 
 #include "base/page_size.h"
 #include "engine/user/ops/written_scan.h"
+#include "preload/open/numbers.h"
 #include "preload/symbols/libc_symbols.h"
 
 namespace userfault::preload {
@@ -28,7 +29,7 @@ bool is_own_pagemap(int fd) noexcept {
 }
 
 void mend_pagemap(int fd, void* entries, ssize_t bytes, off_t offset) noexcept {
-  if (bytes < kEntry || bytes % kEntry != 0 || !active() || !is_own_pagemap(fd)) return;
+  if (bytes < kEntry || bytes % kEntry != 0 || !may_be_served(fd) || !active() || !is_own_pagemap(fd)) return;
   if (offset == kAtPosition) offset = engine::user::raw_syscall(SYS_lseek, fd, 0, SEEK_CUR) - bytes;
   auto page = static_cast<std::uintptr_t>(offset / kEntry);
   auto* entry = static_cast<char*>(entries);

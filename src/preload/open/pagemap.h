@@ -3,8 +3,8 @@
 // PAGEMAP_SCAN tell the user engine's write protection (Documentation/admin-guide/mm/pagemap.rst).
 //
 // A descriptor of it is known by its link in /proc/self/fd, asked for only while the user engine is
-// active and only for reads of whole entries: no table to keep over dup, fork and exec. For another
-// process's pagemap the kernel's answer stands.
+// active, for numbers that are marked (numbers.h) and for reads of whole entries. For another process's
+// pagemap the kernel's answer stands.
 #pragma once
 
 #include <sys/types.h>

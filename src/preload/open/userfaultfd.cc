@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "engine/open_methods.h"
+#include "preload/open/numbers.h"
 #include "preload/settings.h"
 #include "preload/symbols/libc_symbols.h"
 
@@ -51,7 +52,10 @@ int open_ours(int flags, const char* why) noexcept {
   if (is_borrowing()) return -EPERM;
   const int fd = user_engine().open(flags);
   if (fd < 0) log_line("no userfaultfd: the user engine says %s", strerrorname_np(-fd));
-  if (fd >= 0) on_descriptor_opened();
+  if (fd >= 0) {
+    mark_number(fd);
+    on_descriptor_opened();
+  }
   return log_opened(fd, "user", why);
 }
 
@@ -142,6 +146,7 @@ bool replace_refused(int fd) noexcept {
   const int flags = static_cast<int>(status & O_NONBLOCK) | (only ? USERFAULT_USER_MODE_ONLY : 0);
   const int ours = open_ours(flags | O_CLOEXEC, ", because the kernel's refuses the features");
   if (ours < 0) return false;
+  mark_number(fd);
   const long result = engine::user::raw_syscall(SYS_dup3, ours, fd, closes ? O_CLOEXEC : 0);
   user_engine().close(ours);
   return result >= 0;

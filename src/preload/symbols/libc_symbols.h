@@ -44,6 +44,7 @@
 
 extern "C" {
 // What _FORTIFY_SOURCE makes of the calls; declared only under that macro.
+int pidfd_getfd(int process, int fd, unsigned flags) noexcept;  // glibc 2.36
 int __open_2(const char* path, int flags);
 int __open64_2(const char* path, int flags);
 int __openat_2(int directory, const char* path, int flags);
@@ -65,7 +66,7 @@ int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout, const sigset
   NAME(__openat_2, SYS_openat) NAME(__openat64_2, SYS_openat)                                         \
   NAME(ioctl, SYS_ioctl) NAME(lseek, SYS_lseek) NAME(close, SYS_close)                                \
   NAME(close_range, SYS_close_range) NAME(closefrom, kNoNumber)                                       \
-  NAME(dup2, SYS_dup2) NAME(dup3, SYS_dup3)                                                           \
+  NAME(dup, SYS_dup) NAME(dup2, SYS_dup2) NAME(dup3, SYS_dup3) NAME(fcntl, SYS_fcntl) NAME(pidfd_getfd, SYS_pidfd_getfd)                                                           \
   NAME(read, SYS_read) NAME(__read_chk, SYS_read) NAME(readv, SYS_readv)                              \
   NAME(pread, SYS_pread64) NAME(__pread_chk, SYS_pread64) NAME(preadv, SYS_preadv)                    \
   NAME(preadv2, kNoNumber)                                                                            \

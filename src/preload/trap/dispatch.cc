@@ -13,6 +13,7 @@
 #include "engine/user/layout/brk.h"
 #include "engine/user/signal/chain.h"
 #include "preload/calls/fork_calls.h"
+#include "preload/open/numbers.h"
 #include "preload/open/userfaultfd.h"
 #include "preload/repair/repair.h"
 #include "preload/signals/masks.h"
@@ -65,11 +66,12 @@ long change_mask(int how, const engine::user::SignalMask* mask, engine::user::Si
 constexpr int kOpenat2 = 437;  // SYS_openat2, Linux 5.6
 
 constexpr std::array kCalls = {
-    SYS_userfaultfd,    SYS_openat,  SYS_ioctl,   SYS_read,          SYS_readv,   SYS_close,    SYS_close_range,
-    SYS_dup3,           SYS_mmap,    SYS_munmap,  SYS_mremap,        SYS_madvise, SYS_mprotect, SYS_rt_sigaction,
-    SYS_rt_sigprocmask, SYS_pread64, SYS_preadv,  SYS_write,         SYS_writev,  SYS_pwrite64, SYS_pwritev,
-    SYS_clone,          SYS_brk,     SYS_ppoll,   SYS_rt_sigsuspend, SYS_preadv2, SYS_pwritev2, SYS_sendto,
-    SYS_recvfrom,       SYS_sendmsg, SYS_recvmsg, kOpenat2};
+    SYS_userfaultfd,    SYS_openat,        SYS_ioctl,   SYS_read,          SYS_readv,   SYS_close,    SYS_close_range,
+    SYS_dup3,           SYS_mmap,          SYS_munmap,  SYS_mremap,        SYS_madvise, SYS_mprotect, SYS_rt_sigaction,
+    SYS_rt_sigprocmask, SYS_pread64,       SYS_preadv,  SYS_write,         SYS_writev,  SYS_pwrite64, SYS_pwritev,
+    SYS_clone,          SYS_brk,           SYS_ppoll,   SYS_rt_sigsuspend, SYS_preadv2, SYS_pwritev2, SYS_sendto,
+    SYS_recvfrom,       SYS_sendmsg,       SYS_recvmsg, kOpenat2,          SYS_dup,     SYS_fcntl,    SYS_pidfd_getfd,
+    SYS_recvmmsg,       SYS_io_uring_setup};
 
 consteval auto with_old_calls() {
   std::array<int, kCalls.size() + kOldCalls.size()> all{};
@@ -122,6 +124,13 @@ int poll_under_mask(pollfd* fds, nfds_t count, const timespec* timeout, const en
   sigemptyset(&set);
   if (mask != nullptr) std::memcpy(&set, mask, sizeof *mask);
   return ppoll(fds, count, timeout, mask != nullptr ? &set : nullptr);
+}
+
+// What comes through a ring is seen by nobody (open/numbers.h).
+long set_up_ring(long entries, long parameters) noexcept {
+  mark_all_numbers();
+  return retried([](auto... arguments) { return finish(engine::user::raw_syscall(SYS_io_uring_setup, arguments...)); },
+                 entries, parameters);
 }
 
 constexpr int kEpollWait2 = 441;  // SYS_epoll_pwait2, Linux 5.11
@@ -229,6 +238,12 @@ extern "C" [[gnu::visibility("hidden")]] long userfault_preload_syscall(long num
       });
     case SYS_close: return __real_close(fd);
     case SYS_close_range: return close_range(static_cast<unsigned>(a), static_cast<unsigned>(b), static_cast<int>(c));
+    case SYS_dup: return dup(fd);
+    case SYS_fcntl: return fcntl(fd, static_cast<int>(b), c);
+    case SYS_pidfd_getfd: return pidfd_getfd(fd, static_cast<int>(b), static_cast<unsigned>(c));
+    case SYS_recvmmsg:
+      return recvmmsg(fd, pointer<mmsghdr>(b), static_cast<unsigned>(c), static_cast<int>(d), pointer<timespec>(e));
+    case SYS_io_uring_setup: return set_up_ring(a, b);
     case SYS_dup3: return dup3(fd, static_cast<int>(b), static_cast<int>(c));
     case SYS_mmap:
       return argument_of(__real_mmap(pointer<void>(a), static_cast<size_t>(b), static_cast<int>(c), static_cast<int>(d),

@@ -5,7 +5,6 @@
 #include <sys/syscall.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -85,8 +84,7 @@ const char* divert(const Function& function) noexcept {
 }  // namespace
 
 void patch_libc() noexcept {
-  static constinit std::atomic<bool> begun = false;
-  if (!settings().trap || begun.exchange(true)) return;
+  if (!settings().trap) return;
   // Their addresses in libc itself: the next definitions may be a sanitizer's.
   for (Function& function : functions) function.theirs = static_cast<unsigned char*>(find_in_libc(function.name));
   heap_end = static_cast<void**>(find_in_libc("__curbrk"));

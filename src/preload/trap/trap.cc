@@ -6,7 +6,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -79,18 +78,21 @@ long set_filter_somehow(const sock_fprog& program) noexcept {
 
 }  // namespace
 
-void trap_raw_calls() noexcept {
-  static constinit std::atomic<bool> begun = false;
-  if (!settings().trap || begun.exchange(true)) return;
-  // Static, and not on a stack that may be small; only the first caller comes here.
+bool trap_raw_calls() noexcept {
+  if (!settings().trap) return false;
+  // Static, and not on a stack that may be small.
   static constinit WatchedCode code{};
   find_watched_code(&code);
   static TrapFilter filter(code, taken_numbers());
-  if (engine::user::install(SIGSYS, on_sigsys) < 0) return;
+  if (engine::user::install(SIGSYS, on_sigsys) < 0) return false;
   const long result = set_filter_somehow(filter.program());
-  if (result == 0) return log_line("system calls that go past libc are trapped (%zu ranges of code)", code.count);
+  if (result == 0) {
+    log_line("system calls that go past libc are trapped (%zu ranges of code)", code.count);
+    return true;
+  }
   log_line("system calls that go past libc are not seen: seccomp(2) says %s",
            result > 0 ? "that a thread has a filter of its own" : strerrorname_np(static_cast<int>(-result)));
+  return false;
 }
 
 void expect_inherited_traps() noexcept {

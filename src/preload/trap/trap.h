@@ -20,8 +20,9 @@
 
 namespace userfault::preload {
 
-// Once, after the first descriptor of ours was opened. What cannot be had is logged and done without.
-void trap_raw_calls() noexcept;
+// Once, after the first descriptor of ours was opened: whether the filter is in force. What cannot be had is
+// logged and done without.
+[[nodiscard]] bool trap_raw_calls() noexcept;
 // At the start of a program: a filter of the one before may be in force.
 void expect_inherited_traps() noexcept;
 

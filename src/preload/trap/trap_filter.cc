@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preload/trap/trap_filter.h"
 
+#include <fcntl.h>
 #include <gnu/libc-version.h>
 #include <link.h>
 #include <linux/audit.h>
@@ -59,27 +60,37 @@ constexpr sock_filter jump(unsigned short test, std::uint32_t value, std::size_t
 }
 
 constexpr std::size_t kInstruction = offsetof(seccomp_data, instruction_pointer);
-constexpr std::size_t kFlags = offsetof(seccomp_data, args);
+constexpr std::size_t kFirstArgument = offsetof(seccomp_data, args);
+constexpr std::size_t kSecondArgument = kFirstArgument + sizeof(std::uint64_t);
 
 }  // namespace
 
 void find_watched_code(WatchedCode* code) noexcept { dl_iterate_phdr(look_at, code); }
 
 // Numbers that are not listed are decided by number alone, which the kernel remembers (since 5.11):
-// they cost what they did. A clone that shares the memory concerns nobody here.
+// they cost what they did. A clone that shares the memory is not looked at,
+// nor an fcntl that gives no number.
 TrapFilter::TrapFilter(const WatchedCode& code, std::span<const int> numbers) noexcept {
   add(load(offsetof(seccomp_data, arch)));
   add(jump(BPF_JEQ, kAuditArchitecture, 1, 0));
   add(answer(SECCOMP_RET_ALLOW));
   add(load(offsetof(seccomp_data, nr)));
-  // Behind the tests come three instructions before the ranges: the end for all other numbers, and clone's test.
+  // Behind the tests come the end for all other numbers, fcntl's test, clone's, and the ranges.
+  constexpr std::size_t kFcntl = 1;
+  constexpr std::size_t kClone = 5;
+  constexpr std::size_t kRanges = 8;
   std::size_t left = numbers.size();
   for (const int number : numbers) {
     --left;
-    add(jump(BPF_JEQ, static_cast<std::uint32_t>(number), number == SYS_clone ? left + 1 : left + 4, 0));
+    const std::size_t to = number == SYS_clone ? kClone : number == SYS_fcntl ? kFcntl : kRanges;
+    add(jump(BPF_JEQ, static_cast<std::uint32_t>(number), left + to, 0));
   }
   add(answer(SECCOMP_RET_ALLOW));
-  add(load(kFlags));
+  add(load(kSecondArgument));
+  add(jump(BPF_JEQ, F_DUPFD, kRanges - kFcntl - 2, 0));
+  add(jump(BPF_JEQ, F_DUPFD_CLOEXEC, kRanges - kFcntl - 3, 0));
+  add(answer(SECCOMP_RET_ALLOW));
+  add(load(kFirstArgument));
   add(jump(BPF_JSET, CLONE_VM, 0, 1));
   add(answer(SECCOMP_RET_ALLOW));
   add_range(code.libc, SECCOMP_RET_ALLOW);

@@ -47,6 +47,8 @@ int __openat_2(int directory, const char* path, int flags);
 int __openat64_2(int directory, const char* path, int flags);
 int __close(int fd);
 int __dup2(int from, int to) noexcept;
+int __fcntl(int fd, int command, ...);
+[[gnu::weak]] int pidfd_getfd(int process, int fd, unsigned flags) noexcept;  // glibc 2.36
 off_t __lseek(int fd, off_t offset, int whence) noexcept;
 ssize_t __read(int fd, void* buffer, size_t bytes);
 ssize_t __read_chk(int fd, void* buffer, size_t bytes, size_t size);
@@ -204,6 +206,11 @@ const EarlyCall kDescriptorCalls[] = {
     EBADF_FROM(__close, kNone),
     CALL(close_range, ::close_range(UINT_MAX - 1, UINT_MAX, 0) == 0),
     CALL(closefrom, (::closefrom(INT_MAX), true)),
+    EBADF_FROM(dup, kNone),
+    EBADF_FROM(fcntl, kNone, F_GETFD),
+    EBADF_FROM(fcntl64, kNone, F_GETFD),
+    EBADF_FROM(__fcntl, kNone, F_GETFD),
+    CALL(pidfd_getfd, &::pidfd_getfd == nullptr || fails(EBADF, [] { return ::pidfd_getfd(kNone, 0, 0); })),
     EBADF_FROM(dup2, kNone, 3),
     EBADF_FROM(__dup2, kNone, 3),
     EBADF_FROM(dup3, kNone, 3, 0),
