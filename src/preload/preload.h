@@ -15,7 +15,7 @@
 //     the next symbol, never around it. All of it works before our constructor ran, because those of a
 //     program's own libraries run earlier, and in a signal handler (symbols/libc_symbols.h).
 //   - Nothing here allocates. errno changes only where libc's function would change it.
-//   - It links to nothing but libc and the loader, exports only what exports.map lists, and uses
+//   - It links to nothing but libc and the loader, exports only what symbols/calls.h lists, and uses
 //     initial-exec thread-local storage.
 //
 // Environment, as `userfault run` sets it; inherited by whatever the program starts

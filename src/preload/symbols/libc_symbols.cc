@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kNames[] = {
 #define USERFAULT_TEXT(name, number) #name,
-    USERFAULT_FORWARDED(USERFAULT_TEXT)
+    USERFAULT_CALLS(USERFAULT_TEXT, USERFAULT_NOTHING, USERFAULT_NOTHING)
 #undef USERFAULT_TEXT
 };
 
