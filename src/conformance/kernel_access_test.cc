@@ -49,5 +49,20 @@ CONFORMANCE_TEST(KernelAccess, WithoutItTheCallWaitsForThePage, "REAL-19", Backi
   EXPECT_EQ(std::memcmp(map.page(0), "12345678", 8), 0);
 }
 
+// Registered again without the mode, what was write-protected before stops neither a store nor a system call.
+CONFORMANCE_TEST(KernelAccess, AProtectionWithoutItsModeStopsNoCall, "REAL-19 REAL-54", Backings::kPrivate) {
+  if (!ctx.kernel_faults) GTEST_SKIP() << "system calls are not repaired here: the first one gives EFAULT";
+  Mapping map(ctx, 1);
+  Uffd uffd(ctx);
+  uffd.must_register(map.all(), USERFAULT_REGISTER_MODE_WP);
+  *map.page(0) = 1;
+  ASSERT_EQ(uffd.writeprotect(map.all(), USERFAULT_WRITEPROTECT_MODE_WP), Succeeds());
+  uffd.must_register(map.all(), kMissing);
+  Pipe pipe;
+  EXPECT_EQ(::read(pipe.ends[0], map.page(0), 8), 8);
+  EXPECT_EQ(std::memcmp(map.page(0), "12345678", 8), 0);
+  uffd.expect_no_message();
+}
+
 }  // namespace
 }  // namespace userfault::conformance

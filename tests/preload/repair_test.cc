@@ -204,6 +204,46 @@ TEST(Repair, ReadIntoAProtectedPageDeliversItsMessage) {
   EXPECT_EQ(*served.at(0), 'x');
 }
 
+// Registered again without write protection, where what was protected before means nothing any more.
+TEST(Repair, ReadIntoAPageWhoseProtectionHasLostItsMode) {
+  for (const int flags : {0, UFFD_USER_MODE_ONLY}) {
+    const int fd = open_uffd(flags);
+    ASSERT_GE(fd, 0) << errno;
+    ASSERT_TRUE(handshake(fd, 0));
+    auto* memory =
+        static_cast<char*>(::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(memory, MAP_FAILED);
+    *memory = 'q';
+    uffdio_register registration{};
+    registration.range = {reinterpret_cast<std::uintptr_t>(memory), kPage};
+    registration.mode = UFFDIO_REGISTER_MODE_WP;
+    ASSERT_EQ(::ioctl(fd, UFFDIO_REGISTER, &registration), 0) << errno;
+    uffdio_writeprotect protection{.range = registration.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP};
+    ASSERT_EQ(::ioctl(fd, UFFDIO_WRITEPROTECT, &protection), 0) << errno;
+    registration.mode = UFFDIO_REGISTER_MODE_MISSING;
+    ASSERT_EQ(::ioctl(fd, UFFDIO_REGISTER, &registration), 0) << errno;
+    const File file;
+    EXPECT_EQ(::pread(file.fd(), memory, 1, 0), 1) << errno;
+    EXPECT_EQ(*memory, 'x');
+    ::munmap(memory, kPage);
+    ::close(fd);
+  }
+}
+
+// Pages that are registered for write protection alone are the kernel's to provide: nothing is closed, and nothing may
+// be touched for ever.
+TEST(Repair, DatagramsArriveInMemoryThatIsOnlyWriteProtected) {
+  const Served served(2, UFFDIO_REGISTER_MODE_WP);
+  ASSERT_TRUE(served.ready());
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), 0);
+  ASSERT_EQ(::send(ends[0], "abcd", 4, 0), 4);
+  EXPECT_EQ(::recv(ends[1], served.at(1), 4, 0), 4);
+  EXPECT_EQ(*served.at(1), 'a');
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
 TEST(Repair, WithUserModeOnlyTheCallFails) {
   const Served served(2, UFFDIO_REGISTER_MODE_MISSING, UFFD_USER_MODE_ONLY);
   ASSERT_TRUE(served.ready());

@@ -1,69 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/user/fault/prefault.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 
+#include "engine/user/fault/classify.h"
 #include "engine/user/memory/address_space.h"
-#include "engine/user/memory/presence.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/rt/process_identity.h"
-#include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
 namespace {
 
-enum class Finding : std::uint8_t { kFine, kTouch, kFails };
+// Where the walk over a buffer stops.
+struct Stop {
+  const Area* area = nullptr;
+  std::uintptr_t address = 0;  // 0: every page lets the access pass
+  Foresight steps{};
+};
 
-bool is_permitted(const Area& area, Access access) noexcept {
-  return (area.protection & (access == Access::kWrite ? PROT_WRITE : PROT_READ | PROT_WRITE)) != 0;
-}
-
-// Whether the kernel's userfaultfd fails the call rather than let it wait.
-bool refuses_kernel(const Instance& instance) noexcept {
-  return instance.user_mode_only || (instance.features & USERFAULT_FEATURE_SIGBUS) != 0;
-}
-
-// The same questions as the fault handler's, in the same order (handler.cc).
-bool raises_missing(const Area& area, std::size_t index) noexcept {
-  if (area.instance == nullptr) return false;
-  const bool cached = area.extent->shared() && look_up_cached(*area.extent, index) != Presence::kAbsent;
-  return (area.modes & (cached ? USERFAULT_REGISTER_MODE_MINOR : USERFAULT_REGISTER_MODE_MISSING)) != 0;
-}
-
-bool raises_protected(const Area& area) noexcept {
-  return area.instance != nullptr && (area.instance->features & USERFAULT_FEATURE_WP_ASYNC) == 0;
-}
-
-Finding look_at(const Area& area, std::size_t index, Access access) noexcept {
-  const PageState state = area.state(index).load();
-  if (state.is_poisoned() || !is_permitted(area, access)) return Finding::kFails;
-  const bool shut = access == Access::kWrite && (state.is_write_protected() || state.is_read_only());
-  if (state.is_open() && state.is_present() && !shut) return Finding::kFine;
-  const bool raises =
-      state.is_present() ? state.is_write_protected() && shut && raises_protected(area) : raises_missing(area, index);
-  return raises && refuses_kernel(*area.instance) ? Finding::kFails : Finding::kTouch;
+// Under the table's lock, shared. The first page of `buffer` that does not let the access pass.
+Stop walk(Buffer buffer, const MemoryAccess& access) noexcept {
+  const std::uintptr_t end = buffer.start + buffer.bytes;
+  for (const Area* area = space.first_ending_after(buffer.start); area != space.end() && area->start < end; ++area) {
+    std::uintptr_t at = std::max(buffer.start, area->start);
+    const std::size_t page_size = area->extent->page_size();
+    for (; at < std::min(end, area->end); at = (at & ~(page_size - 1)) + page_size) {
+      const Foresight steps = foresee(facts_of(*area, area->page_at(at)), access);
+      if (steps.first != Step::kNone) return {area, at, steps};
+    }
+  }
+  return {};
 }
 
 }  // namespace
 
 std::uintptr_t first_closed(Buffer buffer, Access access) noexcept {
-  const std::uintptr_t end = buffer.start + buffer.bytes;
-  // Nearly every buffer of a program's is elsewhere, which is found out without blocking signals and locking.
-  if (!is_own_process() || space.has_none_in(buffer.start, end)) return 0;
+  // Nearly every buffer of a program is elsewhere, which is found out without blocking signals and locking.
+  if (!is_own_process() || space.has_none_in(buffer.start, buffer.start + buffer.bytes)) return 0;
+  const MemoryAccess by_kernel{.write = access == Access::kWrite, .by_kernel = true};
   SignalsBlocked blocked;
-  LockedShared locked(space.lock);
-  for (const Area* area = space.first_ending_after(buffer.start); area != space.end() && area->start < end; ++area) {
-    std::uintptr_t at = std::max(buffer.start, area->start);
-    const std::size_t page_size = area->extent->page_size();
-    for (; at < std::min(end, area->end); at = (at & ~(page_size - 1)) + page_size) {
-      const Finding finding = look_at(*area, area->page_at(at), access);
-      if (finding != Finding::kFine) return finding == Finding::kTouch ? at : 0;
-    }
+  for (;;) {
+    LockedShared locked(space.lock);
+    const Stop stop = walk(buffer, by_kernel);
+    if (stop.address == 0) return 0;
+    if (stop.steps.last != Step::kWait) return is_failure(stop.steps.last) ? 0 : stop.address;
+    // What the page will be only the thread that fills it knows.
+    wait_while_busy(*stop.area->extent, stop.area->state(stop.area->page_at(stop.address)));
   }
-  return 0;
 }
 
 bool touch(std::uintptr_t address, Access access) noexcept {
