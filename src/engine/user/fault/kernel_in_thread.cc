@@ -6,46 +6,28 @@
 
 #include <atomic>
 #include <bit>
+#include <cstddef>
 
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/lock.h"
+#include "engine/user/rt/seqlock.h"
 #include "engine/user/rt/syscall.h"
 #include "engine/user/signal/machine_context.h"
 
 namespace userfault::engine::user {
 namespace {
 
-constexpr std::size_t kWords = sizeof(ServedRange) / sizeof(std::uint64_t);
-
-struct Words {
-  std::uint64_t at[kWords];
-};
-static_assert(sizeof(Words) == sizeof(ServedRange));
-
-// Every word is atomic, because a reader may look while a writer writes; it then reads again.
-struct Entry {
-  std::atomic<std::uint64_t> at[kWords];
-
-  [[nodiscard]] std::uintptr_t start() const noexcept { return at[0].load(std::memory_order_relaxed); }
-  [[nodiscard]] ServedRange load() const noexcept {
-    Words words;
-    for (std::size_t i = 0; i < kWords; ++i) words.at[i] = at[i].load(std::memory_order_relaxed);
-    return std::bit_cast<ServedRange>(words);
-  }
-  void store(const ServedRange& range) noexcept {
-    const auto words = std::bit_cast<Words>(range);
-    for (std::size_t i = 0; i < kWords; ++i) at[i].store(words.at[i], std::memory_order_relaxed);
-  }
-};
-
 // The count is the block's own, so that a reader never leaves a block that was replaced by a larger
 // one. Replaced blocks stay mapped: blocks double, so all of them are smaller than the last.
 struct Block {
   std::atomic<std::uint64_t> count;
   std::uint64_t capacity;
-  Entry entries[1];
+  SharedWords<ServedRange> entries[1];
 };
 
-constinit std::atomic<std::uint32_t> generation{0};
+std::uintptr_t start_of(const SharedWords<ServedRange>& entry) noexcept { return entry.word(0); }
+
+constinit SequenceCount changes;
 constinit std::atomic<std::uint32_t> registrations{0};  // under way
 constinit std::atomic<Block*> table{nullptr};
 // Set with the first table and the same ever after.
@@ -53,7 +35,7 @@ constinit std::atomic<std::size_t> base_page{0};
 constinit std::atomic<int (*)(const ServedRange&, const userfault_msg*)> invoke{nullptr};
 
 Block* new_block(std::size_t capacity) noexcept {
-  const std::size_t bytes = sizeof(Block) + capacity * sizeof(Entry);
+  const std::size_t bytes = sizeof(Block) + capacity * sizeof(SharedWords<ServedRange>);
   const long mapped = sys::mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped < 0) return nullptr;
   auto* block = reinterpret_cast<Block*>(mapped);
@@ -67,7 +49,7 @@ ServedRange entry_before(const Block& block, std::uintptr_t address) noexcept {
   std::size_t high = block.count.load(std::memory_order_relaxed);
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
-    if (block.entries[middle].start() <= address) low = middle + 1;
+    if (start_of(block.entries[middle]) <= address) low = middle + 1;
     else high = middle;
   }
   return low > 0 ? block.entries[low - 1].load() : ServedRange{};
@@ -75,17 +57,10 @@ ServedRange entry_before(const Block& block, std::uintptr_t address) noexcept {
 
 ServedRange find(std::uintptr_t address) noexcept {
   for (;;) {
-    // Pairs with the release store that ends a change.
-    const std::uint32_t before = generation.load(std::memory_order_acquire);
-    if (before % 2 != 0) {
-      raw_syscall(SYS_sched_yield);
-      continue;
-    }
+    const std::uint32_t count = changes.begin_reading();
     const Block* block = table.load(std::memory_order_relaxed);
     const ServedRange found = block != nullptr ? entry_before(*block, address) : ServedRange{};
-    std::atomic_thread_fence(std::memory_order_acquire);
-    if (generation.load(std::memory_order_relaxed) == before)
-      return address - found.start < found.end - found.start ? found : ServedRange{};
+    if (!changes.has_changed(count)) return address - found.start < found.end - found.start ? found : ServedRange{};
   }
 }
 
@@ -141,23 +116,23 @@ bool publish_served(const ServedTable& fresh) noexcept {
   const SignalsBlocked blocked;
   base_page.store(fresh.base_page);
   invoke.store(fresh.invoke);
-  const std::uint32_t before = generation.load(std::memory_order_relaxed);
-  generation.store(before + 1, std::memory_order_relaxed);
-  // A reader that sees a word written below also sees the odd generation.
-  std::atomic_thread_fence(std::memory_order_release);
+  changes.begin_change();
   for (std::size_t i = 0; i < fresh.count; ++i) block->entries[i].store(fresh.ranges[i]);
   block->count.store(fresh.count, std::memory_order_relaxed);
   table.store(block, std::memory_order_relaxed);
-  generation.store(before + 2, std::memory_order_release);
+  changes.end_change();
   return true;
 }
 
 RegistrationUnderWay::RegistrationUnderWay() noexcept { registrations.fetch_add(1); }
-RegistrationUnderWay::~RegistrationUnderWay() { registrations.fetch_sub(1); }
+RegistrationUnderWay::~RegistrationUnderWay() {
+  const std::uint32_t before = registrations.fetch_sub(1);
+  USERFAULT_INVARIANT(before != 0, "a registration ended that never began");
+}
 
 namespace {
 
-// Asked before the table is looked at: what was registered by then is in it, or still under way.
+// Loads `registrations` before the table, or a registration that ends between the two loads would be missed.
 ServedRange find_registered(std::uintptr_t address) noexcept {
   for (;;) {
     const bool may_come = registrations.load() != 0;

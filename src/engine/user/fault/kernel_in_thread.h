@@ -5,10 +5,8 @@
 // The handler looks the address up in a table of served ranges, calls the function set for it, and
 // returns: the instruction is tried again.
 //
-// The table: one block of entries sorted by address, and a generation that is odd while it changes.
-// A reader waits for no lock, it reads again. Writers have all signals blocked, so no reader ever
-// interrupts the writer that it waits for. Rejected: a lock for readers, which costs two system
-// calls a fault to keep the signals out that could dead-lock on it.
+// The table: one block of entries sorted by address, read under a sequence count (seqlock.h). Rejected: a lock for
+// readers, which costs two system calls a fault to keep the signals out that could dead-lock on it.
 #pragma once
 
 #include <signal.h>
@@ -22,7 +20,7 @@
 namespace userfault::engine::user {
 
 struct ServedRange {
-  std::uintptr_t start = 0;
+  std::uintptr_t start = 0;  // the first word: what the table is searched by
   std::uintptr_t end = 0;
   std::uint64_t features = 0;
   int (*function)(void* context, int fd, const userfault_msg* fault) = nullptr;
