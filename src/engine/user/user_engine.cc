@@ -126,7 +126,7 @@ class UserEngine final : public Engine {
     if (instance == nullptr) {
       if (!is_marked(fd)) return reported;
       if (belongs_to_preload(fd)) return kernel_engine().poll_events(fd, events, reported);
-      return foreign::poll_events(fd, reported);
+      return remote::poll_events(fd, reported);
     }
     return !instance->enabled.load() || is_blocking(fd) ? static_cast<short>(POLLERR) : reported;
   }
@@ -184,7 +184,7 @@ int try_operate(int fd, unsigned long request, void* argument) noexcept {
   if (instance != nullptr) return user::operate(*instance, request, argument);
   if (!is_marked(fd)) return kNotOurs;
   if (belongs_to_preload(fd)) return kernel_engine().operate(fd, request, argument);
-  return foreign::operate(fd, request, argument);
+  return remote::operate(fd, request, argument);
 }
 
 ssize_t try_read(int fd, void* buffer, std::size_t bytes) noexcept {
@@ -192,7 +192,7 @@ ssize_t try_read(int fd, void* buffer, std::size_t bytes) noexcept {
   if (instance == nullptr) {
     if (!is_marked(fd)) return kNotOurs;
     if (belongs_to_preload(fd)) return kernel_engine().read(fd, buffer, bytes);
-    return foreign::read(fd, static_cast<char*>(buffer), bytes);
+    return remote::read(fd, static_cast<char*>(buffer), bytes);
   }
   if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
   return read_messages(*instance, fd, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
@@ -200,7 +200,7 @@ ssize_t try_read(int fd, void* buffer, std::size_t bytes) noexcept {
 
 ssize_t read_now(int fd, void* buffer, std::size_t bytes) noexcept {
   Instance* instance = find_instance(fd);
-  if (instance == nullptr) return is_marked(fd) ? foreign::read_now(fd, static_cast<char*>(buffer), bytes) : -EBADF;
+  if (instance == nullptr) return is_marked(fd) ? remote::read_now(fd, static_cast<char*>(buffer), bytes) : -EBADF;
   if (!instance->enabled.load() || bytes < sizeof(userfault_msg)) return -EINVAL;
   return read_available(*instance, static_cast<char*>(buffer), bytes / sizeof(userfault_msg));
 }
@@ -217,7 +217,7 @@ bool count_waiting(int fd, Waiting* waiting) noexcept {
   return true;
 }
 
-bool may_have_descriptors() noexcept { return was_used() || met_foreign(); }
+bool may_have_descriptors() noexcept { return was_used() || met_remote(); }
 bool is_active() noexcept { return has_instances() || space.begin() != space.end(); }
 
 }  // namespace userfault::engine::user

@@ -109,7 +109,7 @@ void leave_instance(Instance& instance) noexcept {
 }
 
 bool was_used() noexcept { return ever_used.load(); }
-bool met_foreign() noexcept { return marked_was_met.load(std::memory_order_relaxed); }
+bool met_remote() noexcept { return marked_was_met.load(std::memory_order_relaxed); }
 bool has_instances() noexcept { return instances_used.load(std::memory_order_acquire) != 0; }
 
 namespace {

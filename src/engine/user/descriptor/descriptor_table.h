@@ -36,7 +36,7 @@ void leave_instance(Instance& instance) noexcept;
 [[nodiscard]] bool was_used() noexcept;
 [[nodiscard]] bool has_instances() noexcept;
 // Whether is_marked ever said yes.
-[[nodiscard]] bool met_foreign() noexcept;
+[[nodiscard]] bool met_remote() noexcept;
 
 // ---- for fork.cc; `opening` is held ----
 

@@ -230,7 +230,7 @@ void after_fork_in_child() noexcept {
     Locked locked(space.lock);
     if (fork_state.waits) sys::close(fork_state.ready.reader);
     reset_waiters();
-    foreign::forget_all();
+    remote::forget_all();
     take_over_instances();
     // A parent that could not be made to wait is changing what would be copied.
     if ((fork_state.copies && !fork_state.waits) || inherit_memory() < 0) give_up();

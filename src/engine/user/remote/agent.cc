@@ -45,7 +45,7 @@ bool failed(long result) noexcept { return result < 0 && result > -4096; }
 // What an event of the epoll is about, with an index into instances or connections.
 enum class Source : std::uint32_t { kDoorbell = 1, kListener, kConnection };
 
-constinit int waiting = -1;  // the epoll
+constinit int epoll_fd = -1;
 constinit bool running = false;
 constinit std::uintptr_t stack = 0;
 constinit std::atomic<EndFunction> end_unused{nullptr};
@@ -56,10 +56,10 @@ constinit std::uint64_t requests = 0;
 
 void watch(int fd, std::uint32_t events, Source source, std::size_t index) noexcept {
   epoll_event event{.events = events, .data = {.u64 = (static_cast<std::uint64_t>(source) << 32) | index}};
-  raw_syscall(SYS_epoll_ctl, waiting, EPOLL_CTL_ADD, fd, as_long(&event));
+  raw_syscall(SYS_epoll_ctl, epoll_fd, EPOLL_CTL_ADD, fd, as_long(&event));
 }
 // Not left to close(2): a process forked past us may still have the file.
-void unwatch(int fd) noexcept { raw_syscall(SYS_epoll_ctl, waiting, EPOLL_CTL_DEL, fd, 0); }
+void unwatch(int fd) noexcept { raw_syscall(SYS_epoll_ctl, epoll_fd, EPOLL_CTL_DEL, fd, 0); }
 
 // ---- connections; only the agent's thread ----
 
@@ -113,7 +113,7 @@ void run() {
   raw_syscall(SYS_prctl, kSetName, as_long("userfault"));
   for (;;) {
     epoll_event events[16];
-    const long count = raw_syscall(SYS_epoll_pwait, waiting, as_long(events), std::size(events), -1, 0, 8);
+    const long count = raw_syscall(SYS_epoll_pwait, epoll_fd, as_long(events), std::size(events), -1, 0, 8);
     // The descriptor is the process's; whoever closed it behind our back has no agent any more.
     if (count < 0 && count != -EINTR) raw_syscall(SYS_exit, 0);
     for (long i = 0; i < count; ++i) handle(events[i]);
@@ -141,7 +141,7 @@ long start() noexcept {
   if (const long result = make_stack(); result < 0) return result;
   const long epoll = raw_syscall(SYS_epoll_create1, O_CLOEXEC);
   if (epoll < 0) return epoll;
-  waiting = out_of_the_way(static_cast<int>(epoll));
+  epoll_fd = out_of_the_way(static_cast<int>(epoll));
   const std::uintptr_t top = stack + kStack;
   const std::uintptr_t thread_pointer = top + kThreadBlock / 2;
   // On x86-64 the thread pointer is read from where it points to, by two names.
@@ -151,8 +151,8 @@ long start() noexcept {
       CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS;
   const long tid = userfault_rt_start_thread(kFlags, top, thread_pointer, run);
   if (tid < 0) {
-    sys::close(waiting);
-    waiting = -1;
+    sys::close(epoll_fd);
+    epoll_fd = -1;
     return tid;
   }
   running = true;
@@ -201,8 +201,8 @@ void forget_all() noexcept {
     sys::close(instance.listener);
     instance.listener = -1;
   }
-  if (waiting >= 0) sys::close(waiting);
-  waiting = -1;
+  if (epoll_fd >= 0) sys::close(epoll_fd);
+  epoll_fd = -1;
   running = false;
 }
 

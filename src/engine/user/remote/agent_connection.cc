@@ -11,38 +11,38 @@
 #include "engine/user/descriptor/descriptor_table.h"
 #include "engine/user/rt/high_fd.h"
 
-namespace userfault::engine::user::foreign {
+namespace userfault::engine::user::remote {
 
 namespace {
 
-constexpr std::size_t kMaxLinks = 64;
-constinit Link links[kMaxLinks];
-constinit Mutex table;
+constexpr std::size_t kMaxConnections = 64;
+constinit AgentConnection connections[kMaxConnections];
+constinit Mutex connections_mutex;
 constinit std::uint64_t uses = 0;
 
 bool failed(long result) noexcept { return result < 0 && result > -4096; }
 
-void disconnect(Link& link) noexcept {
-  if (link.socket >= 0 && inode_of(link.socket) == link.socket_inode) sys::close(link.socket);
-  link.socket = -1;
-  link.staging_known = false;
+void disconnect(AgentConnection& connection) noexcept {
+  if (connection.socket >= 0 && inode_of(connection.socket) == connection.socket_inode) sys::close(connection.socket);
+  connection.socket = -1;
+  connection.staging_known = false;
 }
 
-void release(Link& link) noexcept {
-  disconnect(link);
-  if (link.staging != 0) sys::munmap(link.staging, kStagingBytes);
-  if (link.staging_fd >= 0) sys::close(link.staging_fd);
-  link.staging = 0;
-  link.staging_fd = -1;
-  link.inode = 0;
+void release(AgentConnection& connection) noexcept {
+  disconnect(connection);
+  if (connection.staging != 0) sys::munmap(connection.staging, kStagingBytes);
+  if (connection.staging_fd >= 0) sys::close(connection.staging_fd);
+  connection.staging = 0;
+  connection.staging_fd = -1;
+  connection.inode = 0;
 }
 
-// Under the table's lock.
-Link* find_link(std::uint64_t inode) noexcept {
-  Link* best = nullptr;
-  for (Link& link : links) {
-    if (link.inode == inode) return &link;
-    if (link.users == 0 && (best == nullptr || link.last_use < best->last_use)) best = &link;
+// Under connections_mutex.
+AgentConnection* find_connection(std::uint64_t inode) noexcept {
+  AgentConnection* best = nullptr;
+  for (AgentConnection& connection : connections) {
+    if (connection.inode == inode) return &connection;
+    if (connection.users == 0 && (best == nullptr || connection.last_use < best->last_use)) best = &connection;
   }
   if (best == nullptr) return nullptr;
   release(*best);
@@ -50,40 +50,40 @@ Link* find_link(std::uint64_t inode) noexcept {
   return best;
 }
 
-long connect(Link& link) noexcept {
-  if (link.socket >= 0 && inode_of(link.socket) == link.socket_inode) return 0;
-  link.staging_known = false;
+long connect(AgentConnection& connection) noexcept {
+  if (connection.socket >= 0 && inode_of(connection.socket) == connection.socket_inode) return 0;
+  connection.staging_known = false;
   const long made = raw_syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (made < 0) return made;
-  link.socket = out_of_the_way(static_cast<int>(made));
-  link.socket_inode = inode_of(link.socket);
-  const AgentName name = name_of_agent(link.inode);
+  connection.socket = out_of_the_way(static_cast<int>(made));
+  connection.socket_inode = inode_of(connection.socket);
+  const AgentName name = name_of_agent(connection.inode);
   long result;
-  do result = raw_syscall(SYS_connect, link.socket, as_long(&name.address), static_cast<long>(name.length));
+  do result = raw_syscall(SYS_connect, connection.socket, as_long(&name.address), static_cast<long>(name.length));
   while (result == -EINTR);
-  if (result == 0 && is_same_user(link.socket)) return 0;
-  disconnect(link);
+  if (result == 0 && is_same_user(connection.socket)) return 0;
+  disconnect(connection);
   return -ESRCH;
 }
 
-bool send(Link& link, const Request& request) noexcept {
+bool send(AgentConnection& connection, const Request& request) noexcept {
   iovec part{const_cast<Request*>(&request), sizeof request};
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   PassedDescriptors passed;
-  const bool introduces = request.staged > 0 && !link.staging_known;
-  if (introduces) passed.attach(message, &link.staging_fd, 1);
+  const bool introduces = request.staged > 0 && !connection.staging_known;
+  if (introduces) passed.attach(message, &connection.staging_fd, 1);
   long sent;
-  do sent = raw_syscall(SYS_sendmsg, link.socket, as_long(&message), MSG_NOSIGNAL);
+  do sent = raw_syscall(SYS_sendmsg, connection.socket, as_long(&message), MSG_NOSIGNAL);
   while (sent == -EINTR);
-  if (sent > 0 && introduces) link.staging_known = true;
+  if (sent > 0 && introduces) connection.staging_known = true;
   return sent > 0;
 }
 
 enum class Received : std::uint8_t { kReply, kNothing, kEnd };
 
-Received receive(const Link& link, Reply* reply, int* fds, std::size_t* count) noexcept {
+Received receive(const AgentConnection& connection, Reply* reply, int* fds, std::size_t* count) noexcept {
   iovec part{reply, sizeof *reply};
   PassedDescriptors passed;
   msghdr message{};
@@ -92,7 +92,7 @@ Received receive(const Link& link, Reply* reply, int* fds, std::size_t* count) n
   long got;
   do {
     passed.await(message);
-    got = raw_syscall(SYS_recvmsg, link.socket, as_long(&message), MSG_CMSG_CLOEXEC);
+    got = raw_syscall(SYS_recvmsg, connection.socket, as_long(&message), MSG_CMSG_CLOEXEC);
   } while (got == -EINTR);
   *count = got > 0 ? PassedDescriptors::take(message, fds) : 0;
   if (got >= static_cast<long>(offsetof(Reply, messages))) return Received::kReply;
@@ -104,58 +104,59 @@ Received receive(const Link& link, Reply* reply, int* fds, std::size_t* count) n
 
 ConnectionGuard::ConnectionGuard(std::uint64_t inode) noexcept {
   {
-    Locked<Mutex> locked(table);
-    link_ = find_link(inode);
-    if (link_ == nullptr) return;
-    ++link_->users;
-    link_->last_use = ++uses;
+    Locked<Mutex> locked(connections_mutex);
+    connection_ = find_connection(inode);
+    if (connection_ == nullptr) return;
+    ++connection_->users;
+    connection_->last_use = ++uses;
   }
-  link_->lock.lock();
+  connection_->lock.lock();
 }
 
 ConnectionGuard::~ConnectionGuard() {
-  if (link_ == nullptr) return;
-  link_->lock.unlock();
-  Locked<Mutex> locked(table);
-  --link_->users;
+  if (connection_ == nullptr) return;
+  connection_->lock.unlock();
+  Locked<Mutex> locked(connections_mutex);
+  --connection_->users;
 }
 
-long prepare_staging(Link& link) noexcept {
-  if (link.staging != 0) return 0;
+long prepare_staging(AgentConnection& connection) noexcept {
+  if (connection.staging != 0) return 0;
   const long fd = raw_syscall(SYS_memfd_create, as_long("userfault-staging"), MFD_CLOEXEC);
   if (fd < 0) return fd;
-  link.staging_fd = out_of_the_way(static_cast<int>(fd));
-  if (const long sized = raw_syscall(SYS_ftruncate, link.staging_fd, kStagingBytes); sized < 0) return sized;
-  const long at = sys::mmap(0, kStagingBytes, PROT_READ | PROT_WRITE, MAP_SHARED, link.staging_fd, 0);
+  connection.staging_fd = out_of_the_way(static_cast<int>(fd));
+  if (const long sized = raw_syscall(SYS_ftruncate, connection.staging_fd, kStagingBytes); sized < 0) return sized;
+  const long at = sys::mmap(0, kStagingBytes, PROT_READ | PROT_WRITE, MAP_SHARED, connection.staging_fd, 0);
   if (failed(at)) return at;
-  link.staging = static_cast<std::uintptr_t>(at);
-  sys::madvise(link.staging, kStagingBytes, MADV_DONTFORK);
+  connection.staging = static_cast<std::uintptr_t>(at);
+  sys::madvise(connection.staging, kStagingBytes, MADV_DONTFORK);
   return 0;
 }
 
-long exchange(Link& link, const Request& request, Reply* reply, int* fds, std::size_t* count) noexcept {
+long exchange(AgentConnection& connection, const Request& request, Reply* reply, int* fds,
+              std::size_t* count) noexcept {
   // Once more on a new connection when the old one broke: the agent may have ended it for its age.
   bool taken = false;
-  for (int attempt = 0; attempt < 2 && connect(link) == 0; ++attempt) {
+  for (int attempt = 0; attempt < 2 && connect(connection) == 0; ++attempt) {
     Received received = Received::kNothing;
-    if (send(link, request)) received = receive(link, reply, fds, count);
+    if (send(connection, request)) received = receive(connection, reply, fds, count);
     if (received == Received::kReply) return 0;
     // A process that ends closes one descriptor after the other, so a new connection may still be
     // made; it says nothing about the old one.
     taken |= received == Received::kEnd;
-    disconnect(link);
+    disconnect(connection);
   }
   return taken ? -EPIPE : -ESRCH;
 }
 
-void forget_links() noexcept {
-  table.reset();
-  for (Link& link : links) {
-    link.lock.reset();
-    link.users = 0;
-    link.staging = 0;  // it was not inherited
-    release(link);
+void forget_connections() noexcept {
+  connections_mutex.reset();
+  for (AgentConnection& connection : connections) {
+    connection.lock.reset();
+    connection.users = 0;
+    connection.staging = 0;  // it was not inherited
+    release(connection);
   }
 }
 
-}  // namespace userfault::engine::user::foreign
+}  // namespace userfault::engine::user::remote

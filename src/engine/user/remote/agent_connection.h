@@ -6,12 +6,12 @@
 #include "engine/user/remote/protocol.h"
 #include "engine/user/rt/lock.h"
 
-namespace userfault::engine::user::foreign {
+namespace userfault::engine::user::remote {
 
-struct Link {
+struct AgentConnection {
   Mutex lock;               // held for one request and its reply
   std::uint64_t inode = 0;  // of the doorbell; 0: free
-  int users = 0;            // under the table's lock
+  int users = 0;            // under connections_mutex
   std::uint64_t last_use = 0;
   int socket = -1;
   std::uint64_t socket_inode = 0;  // the number may be closed behind our back and be something else's
@@ -20,27 +20,28 @@ struct Link {
   bool staging_known = false;  // the agent has it
 };
 
-// The link for a doorbell, locked, with signals blocked as long as it lives. Null when all are busy.
+// The connection for a doorbell, locked, with signals blocked as long as it lives. Null when all are busy.
 class ConnectionGuard {
  public:
   explicit ConnectionGuard(std::uint64_t inode) noexcept;
   ~ConnectionGuard();
   ConnectionGuard(const ConnectionGuard&) = delete;
   ConnectionGuard& operator=(const ConnectionGuard&) = delete;
-  [[nodiscard]] Link* get() const noexcept { return link_; }
+  [[nodiscard]] AgentConnection* get() const noexcept { return connection_; }
 
  private:
   SignalsBlocked blocked_;
-  Link* link_;
+  AgentConnection* connection_;
 };
 
 // Where the data of the next COPY goes; its last byte is the staging area's. -errno.
-[[nodiscard]] long prepare_staging(Link& link) noexcept;
+[[nodiscard]] long prepare_staging(AgentConnection& connection) noexcept;
 // One request and its reply; descriptors that came along go to `fds` (kMostMessages of them).
 // -ESRCH: the owner is gone, or will not talk to us. -EPIPE: it took the request and was gone before
 // it replied, most likely because a thread that the operation woke has ended the process.
-[[nodiscard]] long exchange(Link& link, const Request& request, Reply* reply, int* fds, std::size_t* count) noexcept;
+[[nodiscard]] long exchange(AgentConnection& connection, const Request& request, Reply* reply, int* fds,
+                            std::size_t* count) noexcept;
 // In the child of a fork.
-void forget_links() noexcept;
+void forget_connections() noexcept;
 
-}  // namespace userfault::engine::user::foreign
+}  // namespace userfault::engine::user::remote

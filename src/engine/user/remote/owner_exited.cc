@@ -7,7 +7,7 @@
 #include "engine/user/rt/syscall.h"
 #include "userfault/abi.h"
 
-namespace userfault::engine::user::foreign {
+namespace userfault::engine::user::remote {
 namespace {
 
 constexpr std::uint64_t kPageMask = 4095;
@@ -69,10 +69,10 @@ bool passes(unsigned long operation, const char* argument) noexcept {
 
 }  // namespace
 
-int answer_for_gone(unsigned long operation, const char* argument) noexcept {
+int errno_when_owner_exited(unsigned long operation, const char* argument) noexcept {
   if (!passes(operation, argument)) return -EINVAL;
   if (operation == USERFAULT_IOC_WAKE) return 0;
   return operation == USERFAULT_IOC_REGISTER || operation == USERFAULT_IOC_UNREGISTER ? -ENOMEM : -ESRCH;
 }
 
-}  // namespace userfault::engine::user::foreign
+}  // namespace userfault::engine::user::remote

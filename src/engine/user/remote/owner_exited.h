@@ -3,9 +3,9 @@
 // fs/userfaultfd.c): first the checks of the arguments, then ESRCH or ENOMEM.
 #pragma once
 
-namespace userfault::engine::user::foreign {
+namespace userfault::engine::user::remote {
 
 // `argument` is a copy of what the caller passed. -errno; 0 for WAKE, which needs no memory.
-[[nodiscard]] int answer_for_gone(unsigned long operation, const char* argument) noexcept;
+[[nodiscard]] int errno_when_owner_exited(unsigned long operation, const char* argument) noexcept;
 
-}  // namespace userfault::engine::user::foreign
+}  // namespace userfault::engine::user::remote

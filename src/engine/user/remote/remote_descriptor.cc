@@ -13,7 +13,7 @@
 #include "engine/user/remote/owner_exited.h"
 #include "engine/user/rt/guarded_copy.h"
 
-namespace userfault::engine::user::foreign {
+namespace userfault::engine::user::remote {
 namespace {
 
 // Where the kernel writes when an operation ends.
@@ -48,14 +48,14 @@ int ended(Request& request) noexcept {
     case USERFAULT_IOC_CONTINUE:
     case USERFAULT_IOC_POISON: return done(offsetof(userfault_range, len));
     case USERFAULT_IOC_WRITEPROTECT: return 0;
-    default: return answer_for_gone(request.operation, request.argument);
+    default: return errno_when_owner_exited(request.operation, request.argument);
   }
 }
 
-long call(Link& link, const Request& request, Reply* reply) noexcept {
+long call(AgentConnection& connection, const Request& request, Reply* reply) noexcept {
   int fds[kMostMessages];
   std::size_t count = 0;
-  const long result = exchange(link, request, reply, fds, &count);
+  const long result = exchange(connection, request, reply, fds, &count);
   for (std::size_t i = 0; i < count; ++i) sys::close(fds[i]);
   return result;
 }
@@ -70,11 +70,11 @@ int store_output(const Request& request, const Reply& reply, void* argument) noe
 }
 
 int operate_there(std::uint64_t inode, const Request& request, void* argument) noexcept {
-  const ConnectionGuard link(inode);
-  if (link.get() == nullptr) return -EAGAIN;
+  const ConnectionGuard connection(inode);
+  if (connection.get() == nullptr) return -EAGAIN;
   Reply reply;
-  const long called = call(*link.get(), request, &reply);
-  if (called == -ESRCH) return answer_for_gone(request.operation, request.argument);
+  const long called = call(*connection.get(), request, &reply);
+  if (called == -ESRCH) return errno_when_owner_exited(request.operation, request.argument);
   if (called < 0) {
     Request finished = request;
     reply.result = ended(finished);
@@ -93,16 +93,16 @@ struct Part {
 };
 
 // One request for `wanted` bytes at most. What cannot be read of the source is waited for without
-// the link, where it is served memory itself; after that it is left out, and the agent runs into the
+// the connection, where it is served memory itself; after that it is left out, and the agent runs into the
 // end of the staging area where the kernel would run into the end of the source.
 Part copy_part(std::uint64_t inode, Request& request, std::uint64_t source, std::size_t wanted) noexcept {
   for (std::uint64_t brought = 0;;) {
     std::uint64_t stuck = 0;
     {
-      const ConnectionGuard link(inode);
-      if (link.get() == nullptr) return {.result = -EAGAIN};
-      if (wanted > 0 && prepare_staging(*link.get()) < 0) return {.result = -ENOMEM};
-      const std::uintptr_t to = link.get()->staging + kStagingBytes - wanted;
+      const ConnectionGuard connection(inode);
+      if (connection.get() == nullptr) return {.result = -EAGAIN};
+      if (wanted > 0 && prepare_staging(*connection.get()) < 0) return {.result = -ENOMEM};
+      const std::uintptr_t to = connection.get()->staging + kStagingBytes - wanted;
       const std::size_t left =
           userfault_rt_guarded_copy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(source), wanted);
       if (left == 0) {
@@ -111,8 +111,8 @@ Part copy_part(std::uint64_t inode, Request& request, std::uint64_t source, std:
         userfault_copy before;
         userfault_copy after;
         __builtin_memcpy(&before, request.argument, sizeof before);
-        const long called = call(*link.get(), request, &reply);
-        if (called == -ESRCH) return {.result = answer_for_gone(request.operation, request.argument)};
+        const long called = call(*connection.get(), request, &reply);
+        if (called == -ESRCH) return {.result = errno_when_owner_exited(request.operation, request.argument)};
         if (called < 0) return {static_cast<std::int64_t>(before.len), true, ended(request)};
         __builtin_memcpy(&after, reply.argument, sizeof after);
         return {after.copy, after.copy != before.copy, static_cast<int>(reply.result)};
@@ -167,13 +167,13 @@ ssize_t deliver(Reply& reply, const int* fds, std::size_t count, char* buffer) n
 
 // Bytes, -EAGAIN when there is nothing, -ESRCH when the owner is gone.
 ssize_t read_once(std::uint64_t inode, char* buffer, std::size_t count) noexcept {
-  const ConnectionGuard link(inode);
-  if (link.get() == nullptr) return -EAGAIN;
+  const ConnectionGuard connection(inode);
+  if (connection.get() == nullptr) return -EAGAIN;
   const Request request{.kind = RequestKind::kRead, .count = static_cast<std::uint32_t>(count)};
   Reply reply;
   int fds[kMostMessages];
   std::size_t passed = 0;
-  if (exchange(*link.get(), request, &reply, fds, &passed) < 0) return -ESRCH;
+  if (exchange(*connection.get(), request, &reply, fds, &passed) < 0) return -ESRCH;
   if (reply.result < 0) return static_cast<ssize_t>(reply.result);
   return reply.result == 0 ? -EAGAIN : deliver(reply, fds, passed, buffer);
 }
@@ -234,15 +234,15 @@ ssize_t read(int fd, char* buffer, std::size_t bytes) noexcept {
 
 short poll_events(int fd, short reported) noexcept {
   if (is_blocking(fd)) return POLLERR;
-  const ConnectionGuard link(inode_of(fd));
+  const ConnectionGuard connection(inode_of(fd));
   Reply reply;
-  if (link.get() == nullptr || call(*link.get(), {.kind = RequestKind::kState}, &reply) < 0) {
+  if (connection.get() == nullptr || call(*connection.get(), {.kind = RequestKind::kState}, &reply) < 0) {
     // The pipe's hang-up is our affair: a userfaultfd whose owner is gone stays silent.
     return static_cast<short>(reported & ~(POLLHUP | POLLERR));
   }
   return reply.enabled != 0 ? static_cast<short>(reported & ~POLLHUP) : static_cast<short>(POLLERR);
 }
 
-void forget_all() noexcept { forget_links(); }
+void forget_all() noexcept { forget_connections(); }
 
-}  // namespace userfault::engine::user::foreign
+}  // namespace userfault::engine::user::remote

@@ -8,7 +8,7 @@
 
 #include <cstddef>
 
-namespace userfault::engine::user::foreign {
+namespace userfault::engine::user::remote {
 
 // `fd` is marked (descriptors.h) and leads to no instance of this process. -ESRCH, or -ENOMEM for
 // REGISTER and UNREGISTER, when the owner is gone or cannot be reached.
@@ -21,4 +21,4 @@ namespace userfault::engine::user::foreign {
 // In the child of a fork: the connections are the parent's.
 void forget_all() noexcept;
 
-}  // namespace userfault::engine::user::foreign
+}  // namespace userfault::engine::user::remote
