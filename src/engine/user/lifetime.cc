@@ -12,7 +12,7 @@
 #include "engine/user/ops/registration.h"
 #include "engine/user/remote/agent.h"
 #include "engine/user/rt/process_identity.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
 namespace {

@@ -48,10 +48,10 @@ std::uint64_t fifo_inode(int fd) noexcept {
 void start_over(Instance& instance, const Pipe& pipe) noexcept {
   instance.pipe_inode = inode_of(pipe.reader);
   instance.doorbell = pipe.writer;
-  instance.reader = pipe.reader;
+  instance.read_fd = pipe.reader;
   instance.bell_rung.store(false);
-  instance.rings_late.store(false);
-  instance.in_thread.store(nullptr);
+  instance.defer_bell.store(false);
+  set_in_thread(instance, {});
 }
 
 }  // namespace
@@ -89,7 +89,7 @@ Instance* find_instance(int fd) noexcept {
   if (inode == 0) return nullptr;
   for (Instance& instance : instances) {
     if (!instance.used.load(std::memory_order_acquire) || instance.pipe_inode != inode) continue;
-    instance.reader = fd;
+    instance.read_fd = fd;
     return &instance;
   }
   return nullptr;
@@ -112,23 +112,8 @@ bool was_used() noexcept { return ever_used.load(); }
 bool met_remote() noexcept { return marked_was_met.load(std::memory_order_relaxed); }
 bool has_instances() noexcept { return instances_used.load(std::memory_order_acquire) != 0; }
 
-namespace {
-
-void drop_queues(Instance& instance) noexcept {
-  instance.lock.reset();
-  instance.pending = instance.delivered = {};
-  instance.events = instance.last_event = nullptr;
-  instance.readable.store(0);
-  instance.readers.store(0);
-  instance.sleeping_readers.store(0);
-  instance.changing.store(0);
-  instance.generation.fetch_add(1);
-}
-
-}  // namespace
-
 void forget_instance(Instance& instance) noexcept {
-  drop_queues(instance);
+  empty_instance(instance);
   sys::close(instance.doorbell);
   instance.doorbell = -1;
   instance.used.store(false);
@@ -136,10 +121,10 @@ void forget_instance(Instance& instance) noexcept {
 }
 
 void inherit_instance(Instance& instance, const Pipe& pipe) noexcept {
-  drop_queues(instance);
+  empty_instance(instance);
   sys::close(instance.doorbell);
   start_over(instance, pipe);
-  instance.reader = -1;
+  instance.read_fd = -1;
 }
 
 }  // namespace userfault::engine::user

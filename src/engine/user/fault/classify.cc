@@ -83,7 +83,7 @@ PageFacts facts_of(const Area& area, std::size_t page_index) noexcept {
   page.registered = true;
   page.features = area.instance->features;
   page.user_mode_only = area.instance->user_mode_only;
-  page.in_thread = area.instance->in_thread.load(std::memory_order_acquire) != nullptr;
+  page.in_thread = has_in_thread(*area.instance);
   return page;
 }
 

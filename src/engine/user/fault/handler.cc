@@ -27,7 +27,7 @@
 #include "engine/user/signal/chain.h"
 #include "engine/user/signal/machine_context.h"
 #include "engine/user/signal/signal_frame.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
 namespace {
@@ -160,12 +160,12 @@ Decision report(const Area& area, std::size_t index, const Fault& fault, Step st
   decision.report = {.address = area.address_of(index),
                      .exact = fault.address,
                      .flags = flags_of(step) | (fault.access.write ? USERFAULT_PAGEFAULT_FLAG_WRITE : 0)};
-  if (instance.in_thread.load(std::memory_order_acquire) != nullptr) {
+  if (has_in_thread(instance)) {
     decision.verdict = Verdict::kInThread;
     return decision;
   }
   decision.queued = queue_fault(instance, decision.report, condition_of(area, index, step));
-  if (decision.queued.waiter == nullptr && decision.queued.end == WaitEnd::kResolved)
+  if (decision.queued.claimed.waiter == nullptr && decision.queued.end == WaitEnd::kResolved)
     decision.verdict = Verdict::kTryAgain;
   return decision;
 }
@@ -259,7 +259,7 @@ bool resolve_in_thread(const Decision& decision, const Fault& fault) noexcept {
   const int tid = (instance.features & USERFAULT_FEATURE_THREAD_ID) != 0 ? sys::gettid() : 0;
   const userfault_msg message = message_of(instance, address_of(instance, decision.report), decision.report.flags, tid);
   const InvokeFunction invoke = invoke_in_thread.load();
-  return invoke(handler.function, handler.context, instance.reader, &message) != 0;
+  return invoke(handler.function, handler.context, instance.read_fd, &message) != 0;
 }
 
 bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && info->si_code != SI_KERNEL; }
@@ -268,7 +268,7 @@ bool from_kernel(const siginfo_t* info) noexcept { return info->si_code > 0 && i
 // has the program's mask.
 [[gnu::noinline]] Decision decide_and_wait(const Fault& fault, SignalMask program) noexcept {
   Decision decision = decide(fault);
-  if (decision.verdict == Verdict::kQueued && decision.queued.waiter != nullptr) {
+  if (decision.verdict == Verdict::kQueued && decision.queued.claimed.waiter != nullptr) {
     // However the wait ended, the access is tried again.
     end_row(fault);
     static_cast<void>(sleep_on(*decision.instance, decision.queued, program));

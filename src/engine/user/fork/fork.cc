@@ -39,7 +39,7 @@
 #include "engine/user/memory/address_space.h"
 #include "engine/user/remote/agent.h"
 #include "engine/user/remote/remote_descriptor.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/fault_queue.h"
 #include "engine/user/wait/layout_events.h"
 
 namespace userfault::engine::user {

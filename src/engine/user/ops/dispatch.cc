@@ -13,7 +13,7 @@
 #include "engine/user/ops/fill.h"
 #include "engine/user/ops/registration.h"
 #include "engine/user/rt/guarded_copy.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
 namespace {

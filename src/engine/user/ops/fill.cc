@@ -14,7 +14,7 @@
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/rt/linux_abi.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
 namespace {

@@ -10,7 +10,7 @@
 #include "engine/user/memory/track_memory.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/proc/vma_kind.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
 namespace {

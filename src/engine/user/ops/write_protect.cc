@@ -8,7 +8,7 @@
 #include "engine/user/memory/presence.h"
 #include "engine/user/ops/fill.h"
 #include "engine/user/proc/vma_query.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
 namespace {

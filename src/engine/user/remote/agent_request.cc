@@ -12,7 +12,7 @@
 #include "engine/user/ops/fill.h"
 #include "engine/user/remote/protocol.h"
 #include "engine/user/rt/lock.h"
-#include "engine/user/wait/instance.h"
+#include "engine/user/wait/readers.h"
 
 namespace userfault::engine::user::agent {
 namespace {
@@ -109,7 +109,7 @@ std::size_t take(Instance& instance, std::uint32_t wanted, Reply* reply) noexcep
     reply->result = -EINVAL;
     return 0;
   }
-  instance.rings_late.store(false, std::memory_order_relaxed);
+  instance.defer_bell.store(false, std::memory_order_relaxed);
   const std::size_t taken = take_messages(instance, reply->messages, wanted < kMostMessages ? wanted : kMostMessages);
   reply->result = static_cast<std::int64_t>(taken);
   return taken;

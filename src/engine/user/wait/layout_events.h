@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// The events of one layout change: prepared before it under the table's lock, so that operations
-// answer EAGAIN from then on, and delivered after it without any lock.
+// The events of one layout change: prepared before it under the table's lock, so that operations answer EAGAIN from
+// then on, and delivered after it without any lock.
 #pragma once
 
 #include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
 
+// A layout change begins, and is over: operations answer EAGAIN in between. begin_change() returns the generation that
+// the end belongs to. Signals have to be blocked in between: a handler that waits for the monitor would wait for what
+// this thread alone can end.
+[[nodiscard]] std::uint32_t begin_change(Instance& instance) noexcept;
+void end_change(Instance& instance, std::uint32_t generation) noexcept;
+
+// Under the instance's lock, when it ends: no event will be read.
+void abandon_events(Instance& instance) noexcept;
+
 class Events {
  public:
-  // Counts the instance as changing, once; nothing if it does not want `feature`. Signals have to be
-  // blocked from here until deliver() or cancel() is done: a handler that waits for the monitor would
-  // wait for what this thread alone can end.
+  // Counts the instance as changing, once; nothing if it does not want `feature`. Signals have to be blocked from here
+  // until deliver() or cancel() is done.
   void prepare(Instance* instance, std::uint64_t feature, const userfault_msg& message, int passed_fd = -1) noexcept;
   // Raises each and waits until it was read or its instance is gone; then the change is over.
   void deliver() noexcept;
