@@ -65,7 +65,7 @@ install_packages() { # ROOT COMPILER
   packages+=("$2")
   inside "$root" apt-get update -q >&2 || return 1
   for package in "${packages[@]}"; do
-    inside "$root" apt-cache policy "$package" | grep -q 'Candidate: [0-9]' || lacking+=("$package")
+    [[ $(inside "$root" apt-cache policy "$package") =~ 'Candidate: '[0-9] ]] || lacking+=("$package")
   done
   if [ ${#lacking[@]} -gt 0 ]; then
     echo "${lacking[*]}"
