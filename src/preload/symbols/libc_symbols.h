@@ -42,6 +42,7 @@
 #include "engine/user/rt/syscall.h"
 #include "preload/preload.h"
 #include "preload/symbols/calls.h"
+#include "preload/symbols/old_numbers.h"
 
 extern "C" {
 // What _FORTIFY_SOURCE makes of the calls; declared only under that macro.
