@@ -44,7 +44,7 @@ Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept 
   extent->pages = pages;
   extent->page_shift = page_shift;
   extent->kind = kind;
-  extent->guards = page_shift == 12 && (kind == Kind::kConverted || kind == Kind::kShared);
+  extent->guards = page_shift == kPageShift && (kind == Kind::kConverted || kind == Kind::kShared);
   static_cast<MemfdPlace&>(*extent) = {};
   extent->seekable = false;
   extent->alias = 0;

@@ -12,6 +12,7 @@
 #include "engine/user/memory/memfd_pool.h"
 #include "engine/user/memory/page_state.h"
 #include "engine/user/rt/lock.h"
+#include "engine/user/rt/page_size.h"
 
 namespace userfault::engine::user {
 
@@ -27,7 +28,7 @@ enum class Kind : std::uint8_t {
 struct Extent : MemfdPlace {
   AtomicPageState* states = nullptr;
   std::size_t pages = 0;
-  unsigned page_shift = 12;
+  unsigned page_shift = kPageShift;
   Kind kind = Kind::kNative;
   std::atomic<bool> guards{false};  // guard pages work on it
   bool seekable = false;            // `fd` has a file position that the program does not share

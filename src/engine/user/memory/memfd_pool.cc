@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "engine/user/rt/high_fd.h"
+#include "engine/user/rt/page_size.h"
 #include "engine/user/rt/process_identity.h"
 
 namespace userfault::engine::user {
@@ -33,7 +34,7 @@ long within_file_size_limit(std::size_t bytes) noexcept {
 }
 
 int make_memfd(unsigned page_shift) noexcept {
-  const unsigned flags = MFD_CLOEXEC | (page_shift > 12 ? MFD_HUGETLB | (page_shift << MFD_HUGE_SHIFT) : 0);
+  const unsigned flags = MFD_CLOEXEC | (page_shift > kPageShift ? MFD_HUGETLB | (page_shift << MFD_HUGE_SHIFT) : 0);
   const long made = raw_syscall(SYS_memfd_create, as_long("userfault"), static_cast<long>(flags));
   if (made < 0) return static_cast<int>(made);
   const int fd = out_of_the_way(static_cast<int>(made));

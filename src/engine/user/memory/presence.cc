@@ -37,14 +37,13 @@ Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
       sys::mmap(0, extent.page_size(), PROT_READ, MAP_PRIVATE | MAP_NORESERVE, extent.fd, extent.offset_of(page_index));
   if (is_error(view)) return Presence::kUnknown;
   const auto address = static_cast<std::uintptr_t>(view);
-  constexpr std::uint64_t kOfFile = std::uint64_t{1} << 61;
   const long shown = bring_page(address, extent.page_size());
   const std::uint64_t entry = shown == 0 ? pagemap_entry(address) : 0;
   sys::munmap(address, extent.page_size());
   // No memory for the page table, or no pagemap.
   if (shown == -ENOMEM || entry == kUnknownEntry) return Presence::kUnknown;
   // If no huge page is free, populating an absent page fails, while a present page needs no allocation.
-  return (entry & kOfFile) != 0 ? Presence::kPresent : Presence::kAbsent;
+  return (entry & kEntryOfFile) != 0 ? Presence::kPresent : Presence::kAbsent;
 }
 
 }  // namespace
@@ -59,7 +58,7 @@ Presence look_up_cached(const Extent& extent, std::size_t page_index) noexcept {
   unsigned char resident = 0;
   // For shared memory mincore looks into the page cache, whatever this mapping's page table has
   // (mm/mincore.c, since 2.6.20); for hugetlb it knows the page table alone.
-  if (extent.alias != 0 && sys::mincore(extent.alias_of(page_index), 4096, &resident) == 0 && (resident & 1) != 0)
+  if (extent.alias != 0 && sys::mincore(extent.alias_of(page_index), kPageSize, &resident) == 0 && (resident & 1) != 0)
     return Presence::kPresent;
   if (extent.huge()) return look_up_huge(extent, page_index);
   return extent.alias != 0 && is_swapped_out(extent.alias_of(page_index)) ? Presence::kPresent : Presence::kAbsent;

@@ -13,7 +13,6 @@
 // guard pages, twice as slow because every fill closes and opens the piece around it.
 #include "engine/user/memory/track_memory.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <bit>
@@ -29,20 +28,6 @@
 
 namespace userfault::engine::user {
 namespace {
-
-class Pagemap {
- public:
-  Pagemap() noexcept : fd_(static_cast<int>(sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC))) {}
-  ~Pagemap() {
-    if (fd_ >= 0) sys::close(fd_);
-  }
-  Pagemap(const Pagemap&) = delete;
-  Pagemap& operator=(const Pagemap&) = delete;
-  [[nodiscard]] int fd() const noexcept { return fd_; }
-
- private:
-  int fd_;
-};
 
 void set_states(Extent& extent, PageRun run, PageState state) noexcept {
   for (std::size_t i = run.first; i < run.first + run.count; ++i) extent.states[i].store(state);
@@ -71,9 +56,9 @@ long copy_into_object(const Extent& extent, std::uintptr_t base, PopulatedRun ru
 template <typename Visit>
 long visit_populated(std::uintptr_t start, std::uintptr_t end, std::size_t page_size, Visit visit) noexcept {
   const Pagemap pagemap;
-  if (pagemap.fd() < 0) return pagemap.fd();
+  if (const long error = pagemap.error(); error < 0) return error;
   PopulatedRun run;
-  for (std::uintptr_t at = start; next_populated(pagemap.fd(), &at, end, page_size, &run);) {
+  for (std::uintptr_t at = start; pagemap.next_populated(&at, end, page_size, &run);) {
     const long result = visit(run);
     if (result < 0) return result;
   }
@@ -123,7 +108,7 @@ long find_view(Extent& extent, const Mapping& mapping, std::uintptr_t start) noe
   extent.device = mapping.device;
   extent.inode = mapping.inode;
   extent.fd_offset = static_cast<long>(mapping.offset + (start - mapping.start));
-  extent.fd = find_object(mapping, &extent.seekable);
+  extent.fd = open_file_of(mapping, &extent.seekable);
   return attach_view(extent, start);
 }
 
@@ -202,28 +187,6 @@ long attach_view(Extent& extent, std::uintptr_t start) noexcept {
   extent.alias = static_cast<std::uintptr_t>(alias);
   sys::madvise(extent.alias, bytes, MADV_DONTFORK);
   return 0;
-}
-
-bool next_populated(int pagemap, std::uintptr_t* at, std::uintptr_t end, std::size_t page_size,
-                    PopulatedRun* run) noexcept {
-  constexpr std::size_t kBatch = 256;
-  std::uint64_t entries[kBatch];
-  run->start = run->end = 0;
-  while (*at < end) {
-    const std::size_t stride = page_size / 4096;
-    std::size_t count = stride == 1 ? (end - *at) / 4096 : 1;
-    if (count > kBatch) count = kBatch;
-    const long got = sys::pread(pagemap, entries, count * sizeof entries[0], static_cast<long>(*at / 4096 * 8));
-    if (got < static_cast<long>(sizeof entries[0])) break;
-    for (long i = 0; i < got / static_cast<long>(sizeof entries[0]); ++i) {
-      const bool populated = entry_has_content(entries[i]);
-      if (populated && run->start == run->end) run->start = run->end = *at;
-      if (!populated && run->start != run->end) return true;
-      *at += page_size;
-      if (populated) run->end = *at;
-    }
-  }
-  return run->start != run->end;
 }
 
 long make_area(const Mapping& mapping, const MemoryKind& kind, std::uintptr_t start, std::uintptr_t end, bool tracked,

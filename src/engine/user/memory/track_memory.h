@@ -21,13 +21,4 @@ namespace userfault::engine::user {
 // Gives an extent of shared memory, whose page 0 is mapped at `start`, its alias. -errno.
 [[nodiscard]] long attach_view(Extent& extent, std::uintptr_t start) noexcept;
 
-// The next run of pages from `*at` on that this process's page table has something for, a page or a
-// swap entry (bits 63 and 62 of /proc/self/pagemap). False when there is none before `end`.
-struct PopulatedRun {
-  std::uintptr_t start = 0;
-  std::uintptr_t end = 0;
-};
-[[nodiscard]] bool next_populated(int pagemap, std::uintptr_t* at, std::uintptr_t end, std::size_t page_size,
-                                  PopulatedRun* run) noexcept;
-
 }  // namespace userfault::engine::user

@@ -200,15 +200,15 @@ struct Step {
 
 Step fill_step(const Area& area, PageRun wanted, const FillRequest& request, std::uintptr_t source) noexcept {
   Extent& extent = *area.extent;
-  PageState before[kStepBytes >> 12];
+  PageState before[kStepBytes / kPageSize];
   if (wanted.count > std::size(before)) wanted.count = std::size(before);
   const Claim claimed = claim(area, wanted, request.fill, before);
   if (claimed.count == 0) return {0, claimed.stopped_by};
 
   PageRun run{wanted.first, claimed.count};
   const bool creates = request.fill == Fill::kCopy || request.fill == Fill::kZero;
-  // A page that nobody tracked is open: it is closed first, so that nobody sees it half filled, and
-  // whether something is there already is asked when nobody can make it so any more.
+  // A page that was not tracked is open: it is closed first, so that no thread sees it half filled, and whether
+  // something is there already is asked when no access can make it so any more.
   std::size_t tracked = 0;
   while (tracked < run.count && !before[tracked].is_open()) ++tracked;
   const bool was_open = tracked == 0;

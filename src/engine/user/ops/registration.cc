@@ -10,6 +10,7 @@
 #include "engine/user/memory/track_memory.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/proc/vma_kind.h"
+#include "engine/user/rt/page_size.h"
 #include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
@@ -49,7 +50,7 @@ bool next_candidate(std::uintptr_t at, std::uintptr_t end, Candidate* candidate)
     Mapping mapping;
     if (find_mapping(at, &mapping) < 0 || mapping.start >= piece.end) continue;
     *candidate = {.mapping = mapping,
-                  .kind = classify(mapping),
+                  .kind = memory_kind_of(mapping),
                   .start = mapping.start > at ? mapping.start : at,
                   .end = mapping.end < piece.end ? mapping.end : piece.end};
     return true;
@@ -69,11 +70,11 @@ bool can_serve(const MemoryKind& kind, std::uint64_t modes, bool wp_async) noexc
 // view of it says so without touching the first; hugetlb cannot be duplicated and passes.
 bool may_be_written(const Mapping& mapping) noexcept {
   if ((mapping.protection & PROT_WRITE) != 0 || !mapping.shared) return true;
-  const long view = sys::mremap(mapping.start, 0, 4096, MREMAP_MAYMOVE, 0);
-  if (view < 0 && view > -4096) return true;
+  const long view = sys::mremap(mapping.start, 0, kPageSize, MREMAP_MAYMOVE, 0);
+  if (is_error(view)) return true;
   const auto address = static_cast<std::uintptr_t>(view);
-  const long result = sys::mprotect(address, 4096, PROT_READ | PROT_WRITE);
-  sys::munmap(address, 4096);
+  const long result = sys::mprotect(address, kPageSize, PROT_READ | PROT_WRITE);
+  sys::munmap(address, kPageSize);
   return result != -EACCES;
 }
 

@@ -3,8 +3,6 @@
 // which page is in which category, and the two short cuts, as in fs/proc/task_mmu.c.
 #include "engine/user/ops/written_scan.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -17,14 +15,14 @@
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/proc/vma_query.h"
 #include "engine/user/rt/guarded_copy.h"
+#include "engine/user/rt/page_size.h"
 #include "engine/user/rt/process_identity.h"
 #include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
 namespace {
 
-constexpr std::uint64_t kHardwarePage = 4096;
-constexpr std::uint64_t kTableBytes = kHardwarePage * 512;  // what one page of the page table covers
+constexpr std::uint64_t kTableBytes = kPageSize * 512;  // what one page of the page table covers
 constexpr std::uint64_t kScanFlags = USERFAULT_SCAN_WP_MATCHING | USERFAULT_SCAN_CHECK_WPASYNC;
 constexpr std::uint64_t kCategories = (USERFAULT_PAGE_IS_GUARD << 1) - 1;
 
@@ -37,16 +35,9 @@ bool tracks_writes(const Area& area) noexcept {
 // a signal's stack.
 class PageTable {
  public:
-  PageTable() noexcept : pagemap_(sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) {}
-  ~PageTable() {
-    if (pagemap_ >= 0) sys::close(static_cast<int>(pagemap_));
-  }
-  PageTable(const PageTable&) = delete;
-  PageTable& operator=(const PageTable&) = delete;
-
   [[nodiscard]] bool has_page(std::uintptr_t address) noexcept {
     look_at(address);
-    return entry_has_content(entries_[address % kWindow / kHardwarePage]);
+    return entry_has_content(entries_[address % kWindow / kPageSize]);
   }
   // In the part of memory that one page of the page table covers.
   [[nodiscard]] bool has_any(std::uintptr_t address) noexcept {
@@ -63,21 +54,20 @@ class PageTable {
     const std::uintptr_t start = address / kWindow * kWindow;
     if (start == start_) return;
     start_ = start;
-    const long got = sys::pread(static_cast<int>(pagemap_), entries_, sizeof entries_,
-                                static_cast<long>(start / kHardwarePage * sizeof entries_[0]));
-    // A page too many is told of, none too few.
-    if (got != sizeof entries_) std::fill(std::begin(entries_), std::end(entries_), kUnknownEntry);
+    // Where the file cannot be read every page counts as populated: a page too many may be reported, none too few.
+    if (pagemap_.read(start, entries_, kEntries) != kEntries)
+      std::fill(std::begin(entries_), std::end(entries_), kUnknownEntry);
   }
 
   static constexpr std::size_t kEntries = 64;
-  static constexpr std::uintptr_t kWindow = kEntries * kHardwarePage;
-  long pagemap_;
+  static constexpr std::uintptr_t kWindow = kEntries * kPageSize;
+  Pagemap pagemap_;
   std::uintptr_t start_ = 1;  // of none
   std::uint64_t entries_[kEntries];
 };
 
-// Memory that nobody tracks is open. Of an object of the program's a mapping shows what was touched
-// through it; an object of ours has what was touched in its only mapping.
+// Memory that is not tracked is open. Of a file of the program's a mapping shows what was touched through it; a memfd
+// of the engine's has what was touched in its only mapping.
 bool is_present(const Area& area, std::size_t index, PageState state, PageTable& table) noexcept {
   if (state.is_present()) return true;
   if (!state.is_untracked()) return false;
@@ -114,7 +104,7 @@ bool only_protects(const userfault_scan& request) noexcept {
   return request.vec == 0 && (request.flags & USERFAULT_SCAN_WP_MATCHING) != 0;
 }
 
-// Whether the kernel would have a page of the page table there. Our guard pages do not count.
+// Whether the kernel would have a page of the page table there. The engine's guard pages do not count.
 bool has_table(std::uintptr_t address, PageTable& table) noexcept {
   if (table.has_any(address)) return true;
   const std::uintptr_t start = address / kTableBytes * kTableBytes;
@@ -139,7 +129,7 @@ class Output {
   // Where the pages that were taken end: `end`, or less when there is no room for more.
   std::uintptr_t add(std::uintptr_t start, std::uintptr_t end, std::uint64_t categories) noexcept {
     if (to_ == nullptr) return end;
-    if ((end - start) / kHardwarePage > pages_left()) end = start + pages_left() * kHardwarePage;
+    if ((end - start) / kPageSize > pages_left()) end = start + pages_left() * kPageSize;
     if (end == start) return start;
     categories &= mask_;
     if (last_.end == start && last_.categories == categories) {
@@ -150,13 +140,13 @@ class Output {
       last_ = {start, end, categories};
       ++count_;
     }
-    found_ += (end - start) / kHardwarePage;
+    found_ += (end - start) / kPageSize;
     return end;
   }
   // Takes back what add() has just taken (pagemap_scan_backout_range).
   void back_out(std::uintptr_t start, std::uintptr_t end) noexcept {
     if (to_ == nullptr) return;
-    found_ -= (end - start) / kHardwarePage;
+    found_ -= (end - start) / kPageSize;
     last_.end = start;
     if (last_.start != start) return;
     last_ = {};
@@ -194,7 +184,7 @@ bool has_mapping(std::uintptr_t start, std::uintptr_t end) noexcept {
 class Walk {
  public:
   explicit Walk(const userfault_scan& request) noexcept
-      : request_(request), output_(request), end_((request.end + kHardwarePage - 1) & ~(kHardwarePage - 1)) {}
+      : request_(request), output_(request), end_(round_up_to_page(request.end)) {}
 
   long run() noexcept {
     std::uintptr_t at = request_.start;
@@ -227,7 +217,7 @@ class Walk {
         part.flags &= ~std::uint64_t{USERFAULT_SCAN_WP_MATCHING};
       }
       const long found = kernel_engine().scan(&part);
-      // A kernel before 6.7 cannot tell, which matters only where there is something; that nobody tracks it is
+      // A kernel before 6.7 cannot tell, which matters only where there is something; that it is not tracked is
       // certain there, as FEATURE_WP_ASYNC came with PAGEMAP_SCAN.
       if (found == -ENOTTY && (request_.flags & USERFAULT_SCAN_CHECK_WPASYNC) != 0 && has_mapping(start, end))
         return -EPERM;
@@ -319,7 +309,7 @@ long check(const userfault_scan& request) noexcept {
       request.category_inverted | request.category_mask | request.category_anyof_mask | request.return_mask;
   if (request.size != sizeof request || (request.flags & ~kScanFlags) != 0 || (categories & ~kCategories) != 0)
     return -EINVAL;
-  if (request.start % kHardwarePage != 0 || (request.vec == 0 && request.vec_len != 0)) return -EINVAL;
+  if (!is_page_aligned(request.start) || (request.vec == 0 && request.vec_len != 0)) return -EINVAL;
   return request.end < request.start ? -EFAULT : 0;
 }
 

@@ -7,14 +7,44 @@
 
 namespace userfault::engine::user {
 
-std::uint64_t pagemap_entry(std::uintptr_t address) noexcept {
-  const long pagemap = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (pagemap < 0) return kUnknownEntry;
-  std::uint64_t entry = 0;
+Pagemap::Pagemap() noexcept : fd_(static_cast<int>(sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC))) {}
+
+Pagemap::~Pagemap() {
+  if (fd_ >= 0) sys::close(fd_);
+}
+
+std::size_t Pagemap::read(std::uintptr_t start, std::uint64_t* entries, std::size_t count,
+                          std::size_t base_page) const noexcept {
   const long got =
-      sys::pread(static_cast<int>(pagemap), &entry, sizeof entry, static_cast<long>(address / 4096 * sizeof entry));
-  sys::close(static_cast<int>(pagemap));
-  return got == sizeof entry ? entry : kUnknownEntry;
+      sys::pread(fd_, entries, count * sizeof *entries, static_cast<long>(start / base_page * sizeof *entries));
+  return got < 0 ? 0 : static_cast<std::size_t>(got) / sizeof *entries;
+}
+
+bool Pagemap::next_populated(std::uintptr_t* at, std::uintptr_t end, std::size_t page_size,
+                             PopulatedRun* run) const noexcept {
+  constexpr std::size_t kBatch = 256;
+  std::uint64_t entries[kBatch];
+  run->start = run->end = 0;
+  while (*at < end) {
+    std::size_t count = page_size == kPageSize ? (end - *at) / kPageSize : 1;
+    if (count > kBatch) count = kBatch;
+    const std::size_t got = read(*at, entries, count);
+    if (got == 0) break;
+    for (std::size_t i = 0; i < got; ++i) {
+      const bool populated = entry_has_content(entries[i]);
+      if (populated && run->start == run->end) run->start = run->end = *at;
+      if (!populated && run->start != run->end) return true;
+      *at += page_size;
+      if (populated) run->end = *at;
+    }
+  }
+  return run->start != run->end;
+}
+
+std::uint64_t pagemap_entry(std::uintptr_t address) noexcept {
+  const Pagemap pagemap;
+  std::uint64_t entry;
+  return pagemap.read(address, &entry, 1) == 1 ? entry : kUnknownEntry;
 }
 
 bool is_populated(std::uintptr_t address) noexcept { return entry_has_content(pagemap_entry(address)); }

@@ -11,7 +11,8 @@
 
 #include <cerrno>
 
-#include "engine/user/rt/syscall.h"
+#include "engine/user/rt/page_size.h"
+#include "engine/user/rt/text.h"
 
 namespace userfault::engine::user {
 namespace {
@@ -46,56 +47,34 @@ const Devices& devices() noexcept {
 // "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw" (proc(5)).
 enum class FileSystem : std::uint8_t { kOther, kTmpfs, kHugetlbfs };
 
-bool starts_with(const char* text, const char* end, const char* prefix) noexcept {
-  for (; *prefix != '\0'; ++text, ++prefix)
-    if (text == end || *text != *prefix) return false;
-  return true;
-}
-
-FileSystem type_of_line(const char* line, const char* end, std::uint64_t device) noexcept {
-  const char* at = line;
+FileSystem type_of_line(TextCursor line, std::uint64_t device) noexcept {
   for (int field = 0; field < 2; ++field) {
-    while (at < end && *at != ' ') ++at;
-    if (at < end) ++at;
+    line.skip_to(" ");
+    line.take();
   }
-  std::uint64_t numbers[2] = {0, 0};
-  for (std::uint64_t& value : numbers) {
-    for (; at < end && *at >= '0' && *at <= '9'; ++at) value = value * 10 + static_cast<std::uint64_t>(*at - '0');
-    if (at < end) ++at;
-  }
-  if (makedev(static_cast<unsigned>(numbers[0]), static_cast<unsigned>(numbers[1])) != device)
-    return FileSystem::kOther;
-  while (at < end && !starts_with(at, end, " - ")) ++at;
-  if (starts_with(at, end, " - tmpfs ")) return FileSystem::kTmpfs;
-  return starts_with(at, end, " - hugetlbfs ") ? FileSystem::kHugetlbfs : FileSystem::kOther;
+  const auto major = static_cast<unsigned>(line.number(10));
+  line.take();
+  if (makedev(major, static_cast<unsigned>(line.number(10))) != device) return FileSystem::kOther;
+  line.skip_to(" - ");
+  if (line.is_at(" - tmpfs ")) return FileSystem::kTmpfs;
+  return line.is_at(" - hugetlbfs ") ? FileSystem::kHugetlbfs : FileSystem::kOther;
 }
 
 FileSystem file_system_of(std::uint64_t device) noexcept {
   const long mounts = sys::openat("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
   if (mounts < 0) return FileSystem::kOther;
   char text[8192];
-  std::size_t kept = 0;
   FileSystem result = FileSystem::kOther;
-  for (;;) {
-    const long got = sys::read(static_cast<int>(mounts), text + kept, sizeof text - kept);
-    if (got <= 0) break;
-    const char* end = text + kept + got;
-    const char* line = text;
-    for (const char* at = line; at < end && result == FileSystem::kOther; ++at) {
-      if (*at != '\n') continue;
-      result = type_of_line(line, at, device);
-      line = at + 1;
-    }
-    if (result != FileSystem::kOther) break;
-    kept = static_cast<std::size_t>(end - line);
-    if (kept == sizeof text) kept = 0;
-    for (std::size_t i = 0; i < kept; ++i) text[i] = line[i];
-  }
+  const auto take = [&](TextCursor line) {
+    result = type_of_line(line, device);
+    return result == FileSystem::kOther;
+  };
+  static_cast<void>(read_lines(static_cast<int>(mounts), text, sizeof text, take));
   sys::close(static_cast<int>(mounts));
   return result;
 }
 
-bool shows_object(int fd, const Mapping& mapping) noexcept {
+bool is_open_on(int fd, const Mapping& mapping) noexcept {
   struct stat status {};
   if (descriptor_status(fd, &status) < 0) return false;
   if (status.st_dev != mapping.device || status.st_ino != mapping.inode) return false;
@@ -103,38 +82,24 @@ bool shows_object(int fd, const Mapping& mapping) noexcept {
   return flags >= 0 && (flags & O_ACCMODE) == O_RDWR;
 }
 
-char* append_number(char* at, std::uint64_t value, unsigned base) noexcept {
-  char digits[20];
-  int count = 0;
-  do {
-    const auto digit = static_cast<char>(value % base);
-    digits[count++] = static_cast<char>(digit < 10 ? '0' + digit : 'a' + digit - 10);
-    value /= base;
-  } while (value != 0);
-  while (count > 0) *at++ = digits[--count];
-  return at;
-}
-
-// /proc/self/map_files/START-END opens the object itself, for whoever has CAP_CHECKPOINT_RESTORE.
+// /proc/self/map_files/START-END opens the file itself, for a process with CAP_CHECKPOINT_RESTORE.
 int open_map_file(const Mapping& mapping) noexcept {
-  char path[64] = "/proc/self/map_files/";
-  char* at = append_number(path + 21, mapping.start, 16);
-  *at++ = '-';
-  *append_number(at, mapping.end, 16) = '\0';
-  return static_cast<int>(sys::openat(path, O_RDWR | O_CLOEXEC));
+  ShortText<64> path;
+  path.add("/proc/self/map_files/").add_number(mapping.start, 16).add('-').add_number(mapping.end, 16);
+  return static_cast<int>(sys::openat(path.c_str(), O_RDWR | O_CLOEXEC));
 }
 
-// The object that `fd` is open on, with a position of its own.
+// The file that `fd` is open on, with a position of its own.
 int open_again(int fd) noexcept {
-  char path[32] = "/proc/self/fd/";
-  *append_number(path + 14, static_cast<std::uint64_t>(fd), 10) = '\0';
-  return static_cast<int>(sys::openat(path, O_RDWR | O_CLOEXEC));
+  ShortText<32> path;
+  path.add("/proc/self/fd/").add_number(static_cast<std::uint64_t>(fd));
+  return static_cast<int>(sys::openat(path.c_str(), O_RDWR | O_CLOEXEC));
 }
 
-// The same for a file system that is mounted nowhere we can see (any more), asked of the object.
-FileSystem file_system_of_object(const Mapping& mapping) noexcept {
+// The same for a file system that this process sees mounted nowhere (any more), asked of the file.
+FileSystem file_system_of_file(const Mapping& mapping) noexcept {
   bool own = false;
-  const int fd = find_object(mapping, &own);
+  const int fd = open_file_of(mapping, &own);
   if (fd < 0) return FileSystem::kOther;
   struct statfs status {};
   const long result = raw_syscall(SYS_fstatfs, fd, as_long(&status));
@@ -147,40 +112,41 @@ FileSystem file_system_of_object(const Mapping& mapping) noexcept {
 }
 
 // The inode of a System V segment is its identifier, and the first one's is 0.
-bool has_object(const Mapping& mapping) noexcept { return mapping.inode != 0 || mapping.system_v; }
+bool has_file(const Mapping& mapping) noexcept { return mapping.inode != 0 || mapping.system_v; }
 
 FileSystem type_of(const Mapping& mapping) noexcept {
-  if (!has_object(mapping)) return FileSystem::kOther;
+  if (!has_file(mapping)) return FileSystem::kOther;
   // Before Linux 6.11 nothing but the device tells the size of its pages.
   if (mapping.device == devices().huge) return FileSystem::kHugetlbfs;
   if (mapping.system_v) return FileSystem::kOther;
   if (mapping.device == devices().shmem) return FileSystem::kTmpfs;
   const FileSystem mounted = file_system_of(mapping.device);
-  return mounted != FileSystem::kOther ? mounted : file_system_of_object(mapping);
+  return mounted != FileSystem::kOther ? mounted : file_system_of_file(mapping);
 }
 
 }  // namespace
 
-MemoryKind classify(const Mapping& mapping) noexcept {
+MemoryKind memory_kind_of(const Mapping& mapping) noexcept {
   // System V memory has operations of its own, which userfaultfd takes for a file's (vma_is_shmem;
   // measured on 6.18, whatever the manual page says).
   if (mapping.special) return {};
   MemoryKind kind{.known = true, .shared = mapping.shared};
   const FileSystem type = type_of(mapping);
-  kind.huge = mapping.page_size > 4096 || type == FileSystem::kHugetlbfs;
-  kind.page_size = mapping.page_size != 0 ? mapping.page_size : kind.huge ? std::size_t{2} << 20 : 4096;
-  kind.anonymous = !has_object(mapping) || (kind.huge && !mapping.shared);
+  kind.huge = mapping.page_size > kPageSize || type == FileSystem::kHugetlbfs;
+  kind.page_size = mapping.page_size != 0 ? mapping.page_size : kind.huge ? std::size_t{2} << 20 : kPageSize;
+  kind.anonymous = !has_file(mapping) || (kind.huge && !mapping.shared);
   if (!kind.anonymous && !kind.huge && (type != FileSystem::kTmpfs || !mapping.shared)) kind.file = true;
   return kind;
 }
 
-int find_object(const Mapping& mapping, bool* own_position) noexcept {
+int open_file_of(const Mapping& mapping, bool* own_position) noexcept {
   *own_position = true;
   const int opened = open_map_file(mapping);
   if (opened >= 0) return opened;
   // The program's own descriptor of it is usually open still: a memfd, a file on tmpfs.
-  for (int fd = 0; fd < 4096; ++fd) {
-    if (!shows_object(fd, mapping)) continue;
+  constexpr int kMostDescriptors = 4096;
+  for (int fd = 0; fd < kMostDescriptors; ++fd) {
+    if (!is_open_on(fd, mapping)) continue;
     if (const int again = open_again(fd); again >= 0) return again;
     *own_position = false;
     const long copy = raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);

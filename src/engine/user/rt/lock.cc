@@ -5,19 +5,16 @@
 
 #include <cerrno>
 
+#include "engine/user/rt/text.h"
+
 namespace userfault::engine::user {
 
 // The third word of /proc/TID/stat, behind the name in parentheses, which may hold anything but ends before the
 // last one: Z and X are tasks that have ended.
 bool has_ended(int tid) noexcept {
-  char path[32] = "/proc/";
-  std::size_t end = 6;
-  int divisor = 1;
-  while (tid / divisor >= 10) divisor *= 10;
-  for (; divisor > 0; divisor /= 10) path[end++] = static_cast<char>('0' + tid / divisor % 10);
-  for (const char* rest = "/stat"; *rest != '\0'; ++rest) path[end++] = *rest;
-  path[end] = '\0';
-  const long fd = sys::openat(path, O_RDONLY | O_CLOEXEC);
+  ShortText<32> path;
+  path.add("/proc/").add_number(static_cast<std::uint64_t>(tid)).add("/stat");
+  const long fd = sys::openat(path.c_str(), O_RDONLY | O_CLOEXEC);
   // It may only be out of sight: without /proc, or in that of another PID namespace.
   if (fd < 0) return raw_syscall(SYS_tkill, tid, 0) == -ESRCH;
   char text[128];

@@ -44,8 +44,9 @@ class SignalsBlocked {
 
 class Mutex {
  public:
-  // For a task that SIGKILL may end without its threads: one made by clone(2) with the memory alone. Who waits
-  // takes the lock over from it then. What the lock guards is whole except for the moment of the change itself.
+  // A robust lock: a task that clone(2) made with the memory alone (CLONE_VM without CLONE_THREAD) can be killed by
+  // itself while it holds it, and the next waiter takes over. What the lock guards is whole except for the moment of
+  // the change itself.
   void lock_as(int tid) noexcept {
     lock();
     owner_.store(tid, std::memory_order_relaxed);

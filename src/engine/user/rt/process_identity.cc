@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include "engine/user/rt/linux_abi.h"
+#include "engine/user/rt/page_size.h"
 #include "engine/user/rt/syscall.h"
 
 namespace userfault::engine::user {
@@ -15,11 +17,10 @@ constinit int* own_process = nullptr;
 }  // namespace
 
 void mark_own_process() noexcept {
-  constexpr int kWipeOnFork = 18;
   if (own_process == nullptr) {
-    const long at = sys::mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at < 0 && at > -4096) return;
-    sys::madvise(static_cast<std::uintptr_t>(at), 4096, kWipeOnFork);
+    const long at = sys::mmap(0, kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (is_error(at)) return;
+    sys::madvise(static_cast<std::uintptr_t>(at), kPageSize, linux_abi::kWipeOnFork);
     own_process = reinterpret_cast<int*>(at);
   }
   *own_process = sys::getpid();
