@@ -10,15 +10,16 @@
 #include <cerrno>
 #include <cstddef>
 
+#include "engine/user/ops/arguments.h"
 #include "engine/user/ops/fill.h"
+#include "engine/user/ops/move.h"
 #include "engine/user/ops/registration.h"
+#include "engine/user/ops/write_protect.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/wait/fault_queue.h"
 
 namespace userfault::engine::user {
 namespace {
-
-constexpr std::uint64_t kPageMask = 4095;
 
 template <typename T>
 bool fetch(T& value, const void* argument) noexcept {
@@ -28,14 +29,6 @@ bool fetch(T& value, const void* argument) noexcept {
 template <typename T>
 int store(void* argument, std::size_t offset, const T& value) noexcept {
   return guarded_copy(static_cast<char*>(argument) + offset, &value, sizeof value) ? 0 : -EFAULT;
-}
-
-// validate_unaligned_range() and validate_range().
-bool valid_unaligned(std::uint64_t start, std::uint64_t length) noexcept {
-  return (length & kPageMask) == 0 && length != 0 && start < kTaskSize && length <= kTaskSize - start;
-}
-bool valid(std::uint64_t start, std::uint64_t length) noexcept {
-  return (start & kPageMask) == 0 && valid_unaligned(start, length);
 }
 
 // USERFAULT_EVENT_FORK=unprivileged in the environment: here the privilege guards nothing, because
@@ -84,10 +77,7 @@ int handshake(Instance& instance, void* argument) noexcept {
 int registration(Instance& instance, void* argument) noexcept {
   userfault_register request;
   if (!guarded_copy(&request, argument, offsetof(userfault_register, ioctls))) return -EFAULT;
-  constexpr std::uint64_t kModes =
-      USERFAULT_REGISTER_MODE_MISSING | USERFAULT_REGISTER_MODE_WP | USERFAULT_REGISTER_MODE_MINOR;
-  if (request.mode == 0 || (request.mode & ~kModes) != 0) return -EINVAL;
-  if (!valid(request.range.start, request.range.len)) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   std::uint64_t ioctls = 0;
   const long result = register_range(instance, request.range.start, request.range.len, request.mode, &ioctls);
   if (result < 0) return static_cast<int>(result);
@@ -97,14 +87,14 @@ int registration(Instance& instance, void* argument) noexcept {
 int unregistration(Instance& instance, void* argument) noexcept {
   userfault_range request;
   if (!fetch(request, argument)) return -EFAULT;
-  if (!valid(request.start, request.len)) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   return static_cast<int>(unregister_range(instance, request.start, request.len));
 }
 
 int waking(Instance& instance, void* argument) noexcept {
   userfault_range request;
   if (!fetch(request, argument)) return -EFAULT;
-  if (!valid(request.start, request.len)) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   SignalsBlocked blocked;
   wake_range(instance, request.start, request.start + request.len);
   return 0;
@@ -128,8 +118,7 @@ int copying(Instance& instance, void* argument) noexcept {
   if (instance.changing.load() != 0) return changing(argument, kOutput);
   userfault_copy request;
   if (!guarded_copy(&request, argument, kOutput)) return -EFAULT;
-  if (!valid_unaligned(request.src, request.len) || !valid(request.dst, request.len)) return -EINVAL;
-  if ((request.mode & ~(USERFAULT_COPY_MODE_DONTWAKE | USERFAULT_COPY_MODE_WP)) != 0) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   const long result = fill(instance, {.fill = Fill::kCopy,
                                       .start = request.dst,
                                       .length = request.len,
@@ -145,8 +134,7 @@ int zeroing(Instance& instance, void* argument) noexcept {
   if (instance.changing.load() != 0) return changing(argument, kOutput);
   userfault_zeropage request;
   if (!guarded_copy(&request, argument, kOutput)) return -EFAULT;
-  if (!valid(request.range.start, request.range.len)) return -EINVAL;
-  if ((request.mode & ~USERFAULT_ZEROPAGE_MODE_DONTWAKE) != 0) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   const long result = fill(instance, {.fill = Fill::kZero,
                                       .start = request.range.start,
                                       .length = request.range.len,
@@ -160,8 +148,7 @@ int continuing(Instance& instance, void* argument) noexcept {
   if (instance.changing.load() != 0) return changing(argument, kOutput);
   userfault_continue request;
   if (!guarded_copy(&request, argument, kOutput)) return -EFAULT;
-  if (!valid(request.range.start, request.range.len)) return -EINVAL;
-  if ((request.mode & ~(USERFAULT_CONTINUE_MODE_DONTWAKE | USERFAULT_CONTINUE_MODE_WP)) != 0) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   const long result = fill(instance, {.fill = Fill::kContinue,
                                       .start = request.range.start,
                                       .length = request.range.len,
@@ -176,8 +163,7 @@ int poisoning(Instance& instance, void* argument) noexcept {
   if (instance.changing.load() != 0) return changing(argument, kOutput);
   userfault_poison request;
   if (!guarded_copy(&request, argument, kOutput)) return -EFAULT;
-  if (!valid(request.range.start, request.range.len)) return -EINVAL;
-  if ((request.mode & ~USERFAULT_POISON_MODE_DONTWAKE) != 0) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   const long result = fill(instance, {.fill = Fill::kPoison,
                                       .start = request.range.start,
                                       .length = request.range.len,
@@ -191,10 +177,11 @@ int moving(Instance& instance, void* argument) noexcept {
   if (instance.changing.load() != 0) return changing(argument, kOutput);
   userfault_move request;
   if (!guarded_copy(&request, argument, kOutput)) return -EFAULT;
-  if (!valid(request.dst, request.len) || !valid(request.src, request.len)) return -EINVAL;
-  if ((request.mode & ~(USERFAULT_MOVE_MODE_DONTWAKE | USERFAULT_MOVE_MODE_ALLOW_SRC_HOLES)) != 0) return -EINVAL;
-  const long result = move_pages(instance, request.dst, request.src, request.len,
-                                 (request.mode & USERFAULT_MOVE_MODE_ALLOW_SRC_HOLES) != 0);
+  if (!is_valid(request)) return -EINVAL;
+  const long result = move_pages(instance, {.to = request.dst,
+                                            .from = request.src,
+                                            .length = request.len,
+                                            .allow_holes = (request.mode & USERFAULT_MOVE_MODE_ALLOW_SRC_HOLES) != 0});
   if (store(argument, kOutput, static_cast<std::int64_t>(result)) < 0) return -EFAULT;
   if (result > 0 && (request.mode & USERFAULT_MOVE_MODE_DONTWAKE) == 0) {
     SignalsBlocked blocked;
@@ -207,11 +194,9 @@ int protecting(Instance& instance, void* argument) noexcept {
   if (instance.changing.load() != 0) return -EAGAIN;
   userfault_writeprotect request;
   if (!fetch(request, argument)) return -EFAULT;
-  if (!valid(request.range.start, request.range.len)) return -EINVAL;
+  if (!is_valid(request)) return -EINVAL;
   const bool protect = (request.mode & USERFAULT_WRITEPROTECT_MODE_WP) != 0;
   const bool silent = (request.mode & USERFAULT_WRITEPROTECT_MODE_DONTWAKE) != 0;
-  if ((request.mode & ~(USERFAULT_WRITEPROTECT_MODE_WP | USERFAULT_WRITEPROTECT_MODE_DONTWAKE)) != 0) return -EINVAL;
-  if (protect && silent) return -EINVAL;
   return static_cast<int>(write_protect(
       instance,
       {.start = request.range.start, .length = request.range.len, .protect = protect, .wake = !protect && !silent}));

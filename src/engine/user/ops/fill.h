@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operations that resolve faults: COPY, ZEROPAGE, CONTINUE, POISON, MOVE, WRITEPROTECT, WAKE.
+// The operations that fill pages: COPY, ZEROPAGE, CONTINUE and POISON.
 //
 // They may run in a signal handler (an in-thread handler calls them there). Arguments have been
 // checked for form by the caller as far as they do not depend on the mapping. Results: bytes done,
@@ -19,10 +19,10 @@ struct FillRequest {
   std::size_t length = 0;
   std::uintptr_t source = 0;  // kCopy
   bool write_protect = false;
-  // Where the result is to be written, before anybody is woken; when that fails nobody is, and the
-  // result is -EFAULT (real-kernel row 60).
+  // Where the result is to be written, before any thread is woken; when that fails none is, and the result is -EFAULT
+  // (real-kernel row 60).
   void* output = nullptr;
-  bool wake = false;  // who waits for what was filled
+  bool wake = false;  // the threads that wait for what was filled
 };
 
 // -ENOENT: not registered, or more than one mapping. -EINVAL: the mapping does not do this.
@@ -31,18 +31,5 @@ struct FillRequest {
 
 // -ENOENT unless [start, start + length) is one registered mapping. Under Space::lock.
 [[nodiscard]] long check_mapping(std::uintptr_t start, std::size_t length) noexcept;
-
-struct ProtectRequest {
-  std::uintptr_t start = 0;
-  std::size_t length = 0;
-  bool protect = false;
-  bool wake = false;  // who waits for what is not protected any more
-};
-// 0, -ENOENT, -EINVAL (huge pages cut), -ENOMEM, -EAGAIN.
-[[nodiscard]] long write_protect(Instance& instance, const ProtectRequest& request) noexcept;
-
-// UFFDIO_MOVE.
-[[nodiscard]] long move_pages(Instance& instance, std::uintptr_t to, std::uintptr_t from, std::size_t length,
-                              bool allow_holes) noexcept;
 
 }  // namespace userfault::engine::user

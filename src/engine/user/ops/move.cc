@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// UFFDIO_MOVE.
-//
-// Our pages live in objects of ours, so moving is copying under a closed door: the source is made
-// read-only first, so a write that comes too late faults and finds either the old place (the move
-// failed) or an empty one, and the table stays locked meanwhile.
-#include <fcntl.h>
+// Served pages live in memfds of the engine's, so moving is copying with the table locked: the source is made
+// read-only first, so a write that comes too late faults and finds either the old place (the move failed) or an empty
+// one.
+#include "engine/user/ops/move.h"
+
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -13,17 +12,17 @@
 #include "engine/user/memory/presence.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/memory/write_native.h"
-#include "engine/user/ops/fill.h"
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/proc/vma_query.h"
 #include "engine/user/rt/guarded_copy.h"
+#include "engine/user/rt/page_size.h"
 #include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
 namespace {
 
-// Where pages come from: areas of ours, memory that nobody serves, or one beside the other where a
-// registration has ended. To the program it is one mapping, and all of it permits the same.
+// Where pages come from: areas, memory that the engine does not serve, or one beside the other where a registration
+// has ended. To the program it is one mapping, and all of it permits the same.
 struct Source {
   int protection = 0;
 };
@@ -83,14 +82,12 @@ long check_target(const Instance& instance, std::uintptr_t to, std::size_t lengt
   }
 }
 
-// A page that a fork shares cannot be moved (PageAnonExclusive in the kernel; bit 56 of its pagemap
-// entry says the same), but for the zero page, which is nobody's.
+// A page that a fork shares cannot be moved (PageAnonExclusive in the kernel; its pagemap entry says
+// the same), but for the zero page, which belongs to no process.
 bool is_shared_with_a_child(std::uintptr_t address, const char* content) noexcept {
   const std::uint64_t entry = pagemap_entry(address);
-  constexpr std::uint64_t kPresent = std::uint64_t{1} << 63;
-  constexpr std::uint64_t kExclusive = std::uint64_t{1} << 56;
-  if ((entry & kPresent) == 0 || (entry & kExclusive) != 0) return false;
-  for (std::size_t i = 0; i < 4096; ++i)
+  if ((entry & kEntryPresent) == 0 || (entry & kEntryExclusive) != 0) return false;
+  for (std::size_t i = 0; i < kPageSize; ++i)
     if (content[i] != 0) return true;
   return false;
 }
@@ -118,8 +115,8 @@ long take_page(std::uintptr_t from, char* buffer) noexcept {
   const Area* area = space.find(from);
   if (area == nullptr || area->extent->kind == Kind::kNative) {
     if (!is_populated(from) && !is_known_zero(area, from)) return -ENOENT;
-    if (const long result = sys::mprotect(from, 4096, PROT_READ); result < 0) return result;
-    if (!guarded_copy(buffer, reinterpret_cast<const void*>(from), 4096)) return -EFAULT;
+    if (const long result = sys::mprotect(from, kPageSize, PROT_READ); result < 0) return result;
+    if (!guarded_copy(buffer, reinterpret_cast<const void*>(from), kPageSize)) return -EFAULT;
     return is_shared_with_a_child(from, buffer) ? -EBUSY : 0;
   }
   const std::size_t index = area->page_at(from);
@@ -127,16 +124,18 @@ long take_page(std::uintptr_t from, char* buffer) noexcept {
   const bool there = state.is_present() || (state.is_untracked() && may_have_content(*area, index));
   if (!there) return -ENOENT;
   if (const long result = close_run(*area, {index, 1}); result < 0) return result;
-  return sys::pread(area->extent->fd, buffer, 4096, area->extent->offset_of(index)) == 4096 ? 0 : -EFAULT;
+  return sys::pread(area->extent->fd, buffer, kPageSize, area->extent->offset_of(index)) == static_cast<long>(kPageSize)
+             ? 0
+             : -EFAULT;
 }
 
 // The source's page is gone for good, or stays when the target could not be filled.
 long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcept {
   const Area* area = space.find(from);
   if (area == nullptr || area->extent->kind == Kind::kNative) {
-    if (taken) sys::madvise(from, 4096, MADV_DONTNEED);
+    if (taken) sys::madvise(from, kPageSize, MADV_DONTNEED);
     if (area != nullptr) area->state(area->page_at(from)).store(PageState().mapped(false));
-    return sys::mprotect(from, 4096, source.protection);
+    return sys::mprotect(from, kPageSize, source.protection);
   }
   const std::size_t index = area->page_at(from);
   const bool tracked = (area->modes & USERFAULT_REGISTER_MODE_MISSING) != 0;
@@ -154,9 +153,9 @@ long put_page(std::uintptr_t to, const char* buffer) noexcept {
   const std::size_t index = area.page_at(to);
   if (const long result = close_run(area, {index, 1}); result < 0) return result;
   const long wrote = area.extent->kind == Kind::kNative
-                         ? write_native(to, reinterpret_cast<std::uintptr_t>(buffer), 4096)
-                         : sys::pwrite(area.extent->fd, buffer, 4096, area.extent->offset_of(index));
-  if (wrote != 4096) return -ENOMEM;
+                         ? write_native(to, reinterpret_cast<std::uintptr_t>(buffer), kPageSize)
+                         : sys::pwrite(area.extent->fd, buffer, kPageSize, area.extent->offset_of(index));
+  if (wrote != static_cast<long>(kPageSize)) return -ENOMEM;
   if (const long result = open_run(area, {index, 1}, false); result < 0) return result;
   set_content(area, index, PageContent::kPresent);
   return 0;
@@ -172,7 +171,7 @@ bool is_free(std::uintptr_t to) noexcept {
 }
 
 constinit Mutex buffer_lock;
-constinit char page_buffer[4096];
+constinit char page_buffer[kPageSize];
 
 long move_page(const Source& source, std::uintptr_t to, std::uintptr_t from, bool allow_holes) noexcept {
   if (is_marker(from)) return -EFAULT;  // move_pages_pte
@@ -187,8 +186,8 @@ long move_page(const Source& source, std::uintptr_t to, std::uintptr_t from, boo
 
 }  // namespace
 
-long move_pages(Instance& instance, std::uintptr_t to, std::uintptr_t from, std::size_t length,
-                bool allow_holes) noexcept {
+long move_pages(Instance& instance, const MoveRequest& request) noexcept {
+  const auto [to, from, length, allow_holes] = request;
   SignalsBlocked blocked;
   Locked locked(space.lock);
   if (instance.changing.load() != 0) return -EAGAIN;
@@ -198,7 +197,7 @@ long move_pages(Instance& instance, std::uintptr_t to, std::uintptr_t from, std:
   if (const long result = find_source(from, length, &source); result < 0) return result;
   if (const long result = check_target(instance, to, length, source); result < 0) return result;
   note_transition(from, from + length);
-  for (std::size_t done = 0; done < length; done += 4096) {
+  for (std::size_t done = 0; done < length; done += kPageSize) {
     long result = is_free(to + done) ? 0 : -EEXIST;
     if (result == 0) result = move_page(source, to + done, from + done, allow_holes);
     if (result < 0) return done > 0 ? static_cast<long>(done) : result;

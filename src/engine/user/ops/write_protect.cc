@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// UFFDIO_WRITEPROTECT.
-#include <fcntl.h>
+#include "engine/user/ops/write_protect.h"
 
 #include <cerrno>
 
 #include "engine/user/memory/page_access.h"
 #include "engine/user/memory/presence.h"
-#include "engine/user/ops/fill.h"
 #include "engine/user/proc/vma_query.h"
 #include "engine/user/wait/fault_queue.h"
 
