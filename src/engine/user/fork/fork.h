@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // fork(2) of a process whose memory the user engine serves.
 //
-// The three functions are pthread_atfork handlers, registered when the library is loaded: then ours
+// The three functions are pthread_atfork handlers, registered when the library is loaded: then the engine's
 // is the last to run before the fork and the first to run in the child, whose memory is whole before
-// any other handler looks at it. Whoever copies a process without libc's fork (a raw clone(2)
-// without CLONE_VM) calls them around it, in the thread that makes the copy. vfork(2) and other
+// any other handler looks at it. The preload library, which sees copies without libc's fork (a raw clone(2)
+// without CLONE_VM), calls them around it, in the thread that makes the copy. vfork(2) and other
 // copies that share the memory need nothing.
 #pragma once
 
 namespace userfault::engine::user {
 
-// Registers the handlers, once. A constructor does it; whoever opens a descriptor calls it too, which
+// Registers the handlers, once. A constructor does it; opening a descriptor does it too, which
 // also brings this file into a program that links the static library.
 void watch_forks() noexcept;
 

@@ -8,7 +8,7 @@
 
 namespace userfault::engine::user {
 
-// Whoever opens or closes a busy page and settles it holds this around both, so that a change of
+// The owner of a busy page holds this while it opens or closes the page and finishes it, so that a change of
 // protection never sees a state that does not fit the mapping. Where nothing can be protected it
 // costs nothing.
 class LockedForProtection {

@@ -15,10 +15,10 @@ namespace userfault::engine::user {
 // neither be overwritten nor be taken for there.
 enum class Presence : std::uint8_t { kAbsent, kPresent, kUnknown };
 
-// Whether the object has a page there already, seen through this mapping or not.
+// Whether the backing file has a page there already, seen through this mapping or not.
 [[nodiscard]] Presence look_up_cached(const Extent& extent, std::size_t page_index) noexcept;
-// Whether there is content behind a page whose state says missing: another mapping of the object may
-// have made it, or an access while nobody tracked the page.
+// Whether there is content behind a page whose state says missing: another mapping of the file may
+// have made it, or an access while the page was not tracked.
 [[nodiscard]] Presence look_up_content(const Area& area, std::size_t page_index) noexcept;
 [[nodiscard]] inline bool may_have_content(const Area& area, std::size_t page_index) noexcept {
   return look_up_content(area, page_index) != Presence::kAbsent;

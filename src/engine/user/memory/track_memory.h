@@ -7,9 +7,9 @@
 
 namespace userfault::engine::user {
 
-// Under Space::lock exclusive. Makes [start, end) of `mapping`, which no area covers, one area that
-// nobody is registered with yet. `tracked`: missing pages have to be noticed; then what is missing
-// is closed, and private memory becomes a memfd of ours. `minor`: so do pages that this mapping does
+// Under Space::lock exclusive. Makes [start, end) of `mapping`, which no area covers, one area
+// without a registration. `tracked`: missing pages have to be noticed; then what is missing
+// is closed, and private memory becomes a memfd. `minor`: so do pages that this mapping does
 // not show yet. -ENOMEM, -EPERM (a file opened without write access), -EINVAL.
 [[nodiscard]] long make_area(const Mapping& mapping, const MemoryKind& kind, std::uintptr_t start, std::uintptr_t end,
                              bool tracked, bool minor) noexcept;

@@ -26,7 +26,7 @@ int userfault_rt_touch(const void* address) noexcept;
 
 enum class FaultPlace : std::uint8_t { kElsewhere, kGuardedCopy, kTouch };
 
-// Where `instruction` is, and for a place of ours where to go on after giving up.
+// Where `instruction` is, and for a place in a guarded copy where to go on after giving up.
 [[nodiscard]] FaultPlace place_of(std::uintptr_t instruction, std::uintptr_t* resume) noexcept;
 
 }  // namespace userfault::engine::user

@@ -7,7 +7,7 @@
 
 namespace userfault::engine::user {
 
-// A descriptor of ours keeps out of the low numbers, which programs count on: its number now, `fd` itself where
+// A descriptor of the engine's keeps out of the low numbers, which programs count on: its number now, `fd` itself where
 // there is none above them.
 [[nodiscard]] inline int out_of_the_way(int fd) noexcept {
   constexpr long kOutOfTheWay = 900;

@@ -52,7 +52,7 @@ void prepare_spinning() noexcept {
   using namespace spin_details;
   if (most_looks.load() != 0) return;
   processors = usable_processors();
-  // With one there is nobody to look for.
+  // With one processor the other side cannot run meanwhile.
   most_looks.store(processors > 1 ? looks_in(kLongest_ns) : 1);
   reset_spinning();
 }

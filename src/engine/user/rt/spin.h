@@ -11,8 +11,8 @@
 // monitor that slept is awake even where that takes 80 us, and it is told to look, too, before it
 // sleeps again. Without that, two sides that sleep never find out that they need not: each look of 80
 // us fails because the other one has to be woken. Rejected: sched_yield(2) in between, which gives the
-// processor to any program that wants it, for milliseconds, where futex(2) gives it to whoever we
-// wait for; and no bound but time, with which 64 threads spin for what one monitor has to do.
+// processor to any program that wants it, for milliseconds, where futex(2) gives it to the side that
+// is waited for; and no bound but time, with which 64 threads spin for what one monitor has to do.
 #pragma once
 
 #include <atomic>
@@ -54,7 +54,7 @@ class SpinRecord {
 
 // Counts processors and measures how long a pause takes; before the first fault, any number of times.
 void prepare_spinning() noexcept;
-// In the child of a fork: nobody spins here.
+// In the child of a fork: the parent's threads, which may have been spinning, are not here.
 void reset_spinning() noexcept;
 
 namespace spin_details {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A thread that libc does not know: it shares everything with the process, and nobody waits for it.
+// A thread that libc does not know: it shares everything with the process, and no thread joins it.
 #pragma once
 
 #include <cstdint>
