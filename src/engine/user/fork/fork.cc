@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The problem: fork promises the child its own copy of private memory, of one moment. Private memory
-// that we serve is a shared memfd, which fork would not copy. And FEATURE_EVENT_FORK promises the
+// that the engine serves is a shared memfd, which fork would not copy. And FEATURE_EVENT_FORK promises the
 // monitor a descriptor for the child's ranges before fork returns.
 //
 // The way: before the fork the table of areas is locked and writers are kept off converted memory
@@ -10,9 +10,9 @@
 // instance: a descriptor that it inherited acts on the parent's memory, through the parent's agent.
 // For an instance with FEATURE_EVENT_FORK it is different: the child's areas stay as they are, over
 // a memfd of its own, registered with an instance that takes the parent's slot; the read end of its
-// doorbell travels to the monitor in the fork event, and whoever holds it reaches the child's agent.
+// doorbell travels to the monitor in the fork event, and a process that holds it reaches the child's agent.
 //
-// Where nothing was converted nobody waits. What is copied is copied at once, not on write: a fork
+// Where nothing was converted neither side waits. What is copied is copied at once, not on write: a fork
 // costs what its present converted pages cost. vfork and posix_spawn copy nothing.
 //
 // Limits. A thread that waits for a fault while it holds a lock that libc's fork takes (malloc's)
@@ -39,7 +39,9 @@
 #include "engine/user/memory/address_space.h"
 #include "engine/user/remote/agent.h"
 #include "engine/user/remote/remote_descriptor.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/wait/fault_queue.h"
+#include "engine/user/wait/instance.h"
 #include "engine/user/wait/layout_events.h"
 
 namespace userfault::engine::user {
@@ -142,6 +144,7 @@ Heir* heir_of(const Instance& instance) noexcept {
 }
 
 void take_over_instances() noexcept {
+  USERFAULT_INVARIANT(space.lock.is_held_exclusively(), "instances were inherited without the table's lock");
   agent::forget_all();
   for (Instance& instance : instances) {
     if (!instance.used.load()) continue;
@@ -157,6 +160,7 @@ void take_over_instances() noexcept {
 }
 
 void unlock_all() noexcept {
+  USERFAULT_INVARIANT(space.lock.is_held_exclusively() && opening.is_held(), "a fork ended that did not begin");
   space.lock.unlock();
   opening.unlock();
 }
@@ -175,7 +179,7 @@ void tell(const Heir* heirs, std::size_t count, bool born, const Pipe& go) noexc
   events.deliver();
   if (go.reader < 0) return;
   const char byte = 1;
-  sys::write(go.writer, &byte, 1);  // with our read end still open: a child that died costs no SIGPIPE
+  sys::write(go.writer, &byte, 1);  // with the read end here still open: a child that died costs no SIGPIPE
   sys::close(go.writer);
   sys::close(go.reader);
 }
@@ -210,6 +214,8 @@ void before_fork() noexcept {
 void after_fork_in_parent() noexcept {
   const SignalMask interrupted = fork_state.interrupted;
   const bool served = fork_state.served;
+  USERFAULT_INVARIANT(fork_state.heir_count <= std::size(fork_state.heirs),
+                      "a fork has more heirs than there is room for");
   const bool born = served && fork_state.waits && wait_for_child();
   if (served && fork_state.frozen) thaw_writers();
   // Out of the fork's state, which the next one takes as soon as the locks are free.

@@ -12,6 +12,7 @@
 #include "engine/user/memory/page_runs.h"
 #include "engine/user/memory/presence.h"
 #include "engine/user/memory/track_memory.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/linux_abi.h"
 #include "engine/user/wait/instance.h"
 
@@ -25,7 +26,7 @@ std::size_t length_of(const Area& area, PageRun run) noexcept { return run.count
 // ---- writers ----
 
 // Takes PROT_WRITE from the pages that have it, or gives it back; the states do not notice, because
-// nobody looks at them before it is given back.
+// no thread looks at them before it is given back.
 void set_writable(const Area& area, bool writable) noexcept {
   if ((area.protection & PROT_WRITE) == 0) return;
   const int protection = writable ? area.protection : area.protection & ~PROT_WRITE;
@@ -49,7 +50,7 @@ long read_all(int fd, std::uintptr_t to, std::size_t bytes, long offset) noexcep
   return 0;
 }
 
-// A hole is a page that nobody filled.
+// A hole is a page that was never filled.
 long copy_data(const Area& area) noexcept {
   const Extent& extent = *area.extent;
   const long base = extent.offset_of(area.first);
@@ -69,7 +70,7 @@ long copy_data(const Area& area) noexcept {
   return 0;
 }
 
-// hugetlbfs cannot say where its holes are; the states can, and where nobody tracked, the content.
+// hugetlbfs cannot say where its holes are; the states can, and where pages were not tracked, the content.
 bool holds_huge_page(const Area& area, std::size_t index) noexcept {
   const PageState state = state_of(area, index);
   if (state.is_present()) return true;
@@ -95,7 +96,7 @@ long copy_content(const Area& area) noexcept { return area.extent->huge() ? copy
 // ---- memory that has no registration ----
 
 // Before anything else is mapped: private memory where the parent's was shared, so that no mapping
-// of our own comes to lie there. Other mappings of ours did not come along at all.
+// of the engine's comes to lie there. The engine's other mappings did not come along at all.
 long take_places() noexcept {
   for (Area* area = space.begin(); area != space.end(); ++area) {
     area->extent->alias = 0;
@@ -108,11 +109,12 @@ long take_places() noexcept {
   return 0;
 }
 
-// Poison is copied to the child whoever is registered (copy_pte_marker in mm/memory.c); an area
+// Poison is copied to the child with or without a registration (copy_pte_marker in mm/memory.c); an area
 // without an instance keeps it. In shared memory it is not: the child's page table is filled anew
 // from the object.
 long keep_poison(const Area& was, PageRun run) noexcept {
   const std::uintptr_t start = was.address_of(run.first);
+  USERFAULT_INVARIANT(run.count > 0 && run.end() <= was.extent->pages, "poison is kept that an extent does not have");
   Extent* extent = make_extent(Kind::kNative, run.count, was.extent->page_shift);
   if (extent == nullptr) return -ENOMEM;
   hold(extent);
@@ -145,6 +147,8 @@ long give_back(const Area& was) noexcept {
 
 // Shared memory keeps its object; converted memory gets one of its own with the parent's content.
 long attach(Extent& extent, const Area& was) noexcept {
+  USERFAULT_INVARIANT(extent.kind == was.extent->kind && extent.pages == was.pages(),
+                      "a child's extent is another one");
   if (extent.shared()) {
     extent.device = was.extent->device;
     extent.inode = was.extent->inode;
@@ -181,6 +185,7 @@ long stay_registered(Area& area, const Area& was) noexcept {
   area.extent = extent;
   area.first = 0;
   drop(was.extent);
+  USERFAULT_INVARIANT(was.extent->references > 0, "the parent's content went before it was copied");
   long result = attach(*extent, was);
   for (std::size_t i = 0; i < area.pages(); ++i)
     extent->states[i].store(state_of(was, was.first + i).only(PageState::kContent | PageState::kWriteProtected));
@@ -230,6 +235,7 @@ void thaw_writers() noexcept {
 }
 
 long inherit_memory() noexcept {
+  USERFAULT_INVARIANT(space.lock.is_held_exclusively(), "memory was inherited without the table's lock");
   disown_memfds();
   forget_unforked();
   if (const long result = take_places(); result < 0) return result;

@@ -10,6 +10,7 @@
 #include "engine/user/memory/address_space.h"
 #include "engine/user/memory/page_access.h"
 #include "engine/user/memory/page_runs.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/linux_abi.h"
 #include "engine/user/wait/layout_events.h"
 
@@ -24,6 +25,7 @@ bool keeps_protection(const Area& area) noexcept {
 
 // Missing again: closed where it is tracked.
 long forget_content(const Area& area, PageRun run) noexcept {
+  USERFAULT_INVARIANT(space.lock.is_held_exclusively(), "pages were dropped without the table's lock");
   const bool keeps = keeps_protection(area);
   if (area.is_tracked()) {
     if (const long result = close_run(area, run); result < 0) return result;
@@ -61,6 +63,7 @@ void visit_siblings(const Area& area, PageRun run, Visit visit) noexcept {
     const long low = from > base ? from : base;
     const long high = to < end ? to : end;
     if (low >= high) continue;
+    USERFAULT_INVARIANT(theirs.page_shift == extent.page_shift, "two mappings of a file have pages of two sizes");
     visit(*other, PageRun{other->first + (static_cast<std::size_t>(low - base) >> theirs.page_shift),
                           static_cast<std::size_t>(high - low) >> theirs.page_shift});
   }
@@ -109,9 +112,10 @@ long remove_huge(const Area& area, std::uintptr_t start, std::uintptr_t end) noe
 }
 
 long drop_pages(const Area& area, std::uintptr_t start, std::uintptr_t end, int advice) noexcept {
+  USERFAULT_INVARIANT(start < end && start >= area.start && end <= area.end, "pages were dropped outside of an area");
   const PageRun run{area.page_at(start), (end - start) >> area.extent->page_shift};
   const bool shared = area.extent->shared();
-  if (advice == MADV_FREE) return shared ? -EINVAL : 0;  // the kernel may keep such pages, so we do
+  if (advice == MADV_FREE) return shared ? -EINVAL : 0;  // the kernel may keep such pages, so the engine does
   if (advice == MADV_REMOVE) {
     if (const long refused = refuses_remove(area); refused < 0) return refused;
     if (const long result = forget_hole(area, run); result < 0) return result;

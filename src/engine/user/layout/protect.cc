@@ -7,6 +7,7 @@
 #include "engine/user/memory/address_space.h"
 #include "engine/user/memory/page_runs.h"
 #include "engine/user/memory/transitions.h"
+#include "engine/user/rt/check.h"
 
 namespace userfault::engine::user::layout {
 namespace {
@@ -29,7 +30,9 @@ long protect_piece(const Piece& piece, int protection) noexcept {
   if (piece.area == nullptr) return sys::mprotect(piece.start, piece.bytes(), protection);
   if (piece.area->protection == protection) return 0;
   if (const long cut = cut_at(piece.start, piece.end); cut < 0) return cut;
-  return protect_area(*space.find(piece.start), protection);
+  Area& area = space.at(piece.start);
+  USERFAULT_INVARIANT(area.start == piece.start && area.end == piece.end, "a cut left an area larger than its piece");
+  return protect_area(area, protection);
 }
 
 }  // namespace

@@ -22,6 +22,8 @@ void forget_areas(std::uintptr_t start, std::uintptr_t end) noexcept {
     return 0;
   }));
   space.erase(start, end);
+  USERFAULT_INVARIANT(piece_at(start, end).area == nullptr && piece_at(start, end).end == end,
+                      "an area outlives its mapping");
 }
 
 int munmap(std::uintptr_t start, std::size_t length) noexcept {

@@ -12,6 +12,8 @@
 
 #include "engine/user/memory/address_space.h"
 #include "engine/user/memory/transitions.h"
+#include "engine/user/rt/check.h"
+#include "engine/user/rt/page_size.h"
 #include "engine/user/wait/layout_events.h"
 
 namespace userfault::engine::user::layout {
@@ -30,6 +32,7 @@ void forget_areas(std::uintptr_t start, std::uintptr_t end) noexcept;
 // the error of the cut.
 template <typename Change>
 std::intptr_t unmap_by(std::uintptr_t start, std::uintptr_t end, Change change) noexcept {
+  USERFAULT_INVARIANT(start < end && is_page_aligned(start) && is_page_aligned(end), "a part of a page is unmapped");
   const SignalsBlocked blocked;
   Events events;
   std::intptr_t result;

@@ -33,6 +33,7 @@ bool continues(const Area& area, const Area& next) noexcept {
 }  // namespace
 
 Area* Space::first_ending_after(std::uintptr_t address) noexcept {
+  USERFAULT_INVARIANT(lock.is_held(), "the table of areas was read without its lock");
   std::size_t low = 0;
   std::size_t high = count_;
   while (low < high) {
@@ -65,17 +66,36 @@ Area* Space::find(std::uintptr_t address) noexcept {
   return area != end() && area->start <= address ? area : nullptr;
 }
 
+Area& Space::at(std::uintptr_t address) noexcept {
+  Area* area = find(address);
+  USERFAULT_INVARIANT(area != nullptr, "there is no area where its caller knows of one");
+  return *area;
+}
+
 long Space::make_room() noexcept {
+  USERFAULT_INVARIANT(lock.is_held_exclusively(), "the table of areas was changed without its lock");
   if (areas_ == nullptr) areas_ = static_cast<Area*>(reserve_memory(kCapacity * sizeof(Area)));
   return areas_ == nullptr || count_ == kCapacity ? -ENOMEM : 0;
 }
 
+// Sorted and disjoint.
+void Space::check_neighbours(const Area* area) noexcept {
+  USERFAULT_INVARIANT(area == begin() || area[-1].end <= area->start, "an area overlaps the one before it");
+  USERFAULT_INVARIANT(area + 1 == end() || area->end <= area[1].start, "an area overlaps the one behind it");
+}
+
 long Space::insert(const Area& area) noexcept {
+  USERFAULT_INVARIANT(area.start < area.end && area.extent != nullptr, "an area was inserted that is empty");
+  USERFAULT_INVARIANT(((area.start | area.end) & (area.extent->page_size() - 1)) == 0,
+                      "an area was inserted that does not lie between pages");
+  USERFAULT_INVARIANT(area.first + area.pages() <= area.extent->pages,
+                      "an area was inserted that its extent is short of");
   if (const long result = make_room(); result < 0) return result;
   Area* at = first_ending_after(area.start);
   for (Area* move = end(); move != at; --move) *move = move[-1];
   *at = area;
   ++count_;
+  check_neighbours(at);
   hold(area.extent);
   return 0;
 }
@@ -94,15 +114,19 @@ long Space::split(std::uintptr_t address) noexcept {
 }
 
 void Space::erase(std::uintptr_t start, std::uintptr_t end_address) noexcept {
+  USERFAULT_INVARIANT(lock.is_held_exclusively(), "the table of areas was changed without its lock");
   Area* first = first_ending_after(start);
+  USERFAULT_INVARIANT(first == end() || first->start >= start, "areas were erased from the middle of one on");
   Area* last = first;
   while (last != end() && last->end <= end_address) drop((last++)->extent);
+  USERFAULT_INVARIANT(last == end() || last->start >= end_address, "areas were erased to the middle of one");
   const auto removed = static_cast<std::size_t>(last - first);
   for (Area* move = first; move + removed != end(); ++move) *move = move[removed];
   count_ -= removed;
 }
 
 Piece piece_at(std::uintptr_t start, std::uintptr_t end) noexcept {
+  USERFAULT_INVARIANT(start < end, "an empty range was asked for its first piece");
   Area* area = space.first_ending_after(start);
   if (area == space.end() || area->start >= end) return {.start = start, .end = end};
   if (area->start > start) return {.start = start, .end = area->start};

@@ -15,6 +15,7 @@
 #pragma once
 
 #include "engine/user/memory/extent.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/lock.h"
 #include "userfault/abi.h"
 
@@ -36,6 +37,7 @@ struct Area {
   bool dont_fork = false;        // MADV_DONTFORK: a child is to have nothing here
 
   [[nodiscard]] std::size_t page_at(std::uintptr_t address) const noexcept {
+    USERFAULT_INVARIANT(address >= start && address < end, "an area was asked for a page outside of it");
     return first + ((address - start) >> extent->page_shift);
   }
   [[nodiscard]] std::uintptr_t address_of(std::size_t page_index) const noexcept {
@@ -53,6 +55,8 @@ class Space {
 
   // Under the lock, shared or exclusive. The area with `address`, or null.
   [[nodiscard]] Area* find(std::uintptr_t address) noexcept;
+  // The same where the caller knows that there is one.
+  [[nodiscard]] Area& at(std::uintptr_t address) noexcept;
   // The first area that ends behind `address`; end() when there is none.
   [[nodiscard]] Area* first_ending_after(std::uintptr_t address) noexcept;
   // Without the lock, at the cost of a few loads: true when no area has an address in [start, end). False may
@@ -72,6 +76,8 @@ class Space {
   void erase(std::uintptr_t start, std::uintptr_t end) noexcept;
 
  private:
+  void check_neighbours(const Area* area) noexcept;
+
   static constexpr std::size_t kCapacity = std::size_t{1} << 17;
   Area* areas_ = nullptr;
   std::size_t count_ = 0;
@@ -87,7 +93,10 @@ struct Piece {
 
   [[nodiscard]] std::size_t bytes() const noexcept { return end - start; }
   // Of a piece in an area, where both ends lie between pages.
-  [[nodiscard]] PageRun pages() const noexcept { return {area->page_at(start), bytes() >> area->extent->page_shift}; }
+  [[nodiscard]] PageRun pages() const noexcept {
+    USERFAULT_INVARIANT(area != nullptr, "a gap between areas was asked for its pages");
+    return {area->page_at(start), bytes() >> area->extent->page_shift};
+  }
 };
 
 // The first piece of [start, end), which is not empty. Under the lock.

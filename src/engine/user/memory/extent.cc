@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/reserve.h"
 #include "engine/user/rt/syscall.h"
 
@@ -20,6 +21,7 @@ constinit Extent* extents_free = nullptr;  // linked through `alias`
 
 Extent* allocate_extent() noexcept {
   if (Extent* recycled = extents_free; recycled != nullptr) {
+    USERFAULT_INVARIANT(recycled->references == 0 && recycled->states == nullptr, "a free extent is in use");
     extents_free = reinterpret_cast<Extent*>(recycled->alias);
     recycled->alias = 0;
     return recycled;
@@ -32,6 +34,7 @@ Extent* allocate_extent() noexcept {
 }  // namespace
 
 Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept {
+  USERFAULT_INVARIANT(pages != 0 && page_shift >= kPageShift, "an extent was made without pages");
   Extent* extent = allocate_extent();
   if (extent == nullptr) return nullptr;
   auto* states = static_cast<AtomicPageState*>(reserve_memory(pages));
@@ -56,9 +59,13 @@ Extent* make_extent(Kind kind, std::size_t pages, unsigned page_shift) noexcept 
   return extent;
 }
 
-void hold(Extent* extent) noexcept { ++extent->references; }
+void hold(Extent* extent) noexcept {
+  USERFAULT_INVARIANT(extent->states != nullptr && extent->references >= 0, "an extent was held that is not in use");
+  ++extent->references;
+}
 
 void drop(Extent* extent) noexcept {
+  USERFAULT_INVARIANT(extent->references > 0, "an extent was dropped more often than held");
   if (--extent->references > 0) return;
   if (extent->states != nullptr) sys::munmap(reinterpret_cast<std::uintptr_t>(extent->states), extent->pages);
   if (extent->alias != 0) sys::munmap(extent->alias, extent->bytes());
@@ -69,6 +76,7 @@ void drop(Extent* extent) noexcept {
 }
 
 long punch_hole(const Extent& extent, std::size_t at, std::size_t bytes) noexcept {
+  USERFAULT_INVARIANT(at <= extent.bytes() && bytes <= extent.bytes() - at, "a hole reaches out of its extent");
   const long result =
       extent.fd < 0 ? -EBADF : sys::punch_hole(extent.fd, extent.fd_offset + static_cast<long>(at), bytes);
   return result == 0 || extent.alias == 0 ? result : sys::madvise(extent.alias + at, bytes, MADV_REMOVE);
@@ -79,6 +87,8 @@ long punch_hole(const Extent& extent, PageRun run) noexcept {
 }
 
 void finish_busy(Extent& extent, PageRun run, PageContent content, bool write_protected) noexcept {
+  USERFAULT_INVARIANT(run.first <= extent.pages && run.count <= extent.pages - run.first,
+                      "pages were finished that their extent does not have");
   for (std::size_t i = run.first; i < run.end(); ++i)
     extent.states[i].update([&](PageState state) { return state.finished(content, write_protected); });
   // Both sequentially consistent, as the two in wait_while_busy: either the sleeper is seen here, or it
@@ -99,7 +109,8 @@ void wait_while_busy(Extent& extent, const AtomicPageState& state) noexcept {
     const timespec bound{.tv_sec = 0, .tv_nsec = 10'000'000};
     sys::futex_wait(&extent.busy_generation, seen, &bound);
   }
-  extent.busy_waiters.fetch_sub(1);
+  const std::uint32_t waiting = extent.busy_waiters.fetch_sub(1);
+  USERFAULT_INVARIANT(waiting > 0, "more threads stopped waiting for a busy page than began");
 }
 
 }  // namespace userfault::engine::user

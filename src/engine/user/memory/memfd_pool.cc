@@ -6,7 +6,9 @@
 #include <sys/resource.h>
 
 #include <cerrno>
+#include <iterator>
 
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/high_fd.h"
 #include "engine/user/rt/page_size.h"
 #include "engine/user/rt/process_identity.h"
@@ -53,6 +55,8 @@ long enlarge(Memfd& memfd, std::size_t bytes) noexcept {
 }
 
 long put(Memfd& memfd, MemfdPlace& place, std::size_t bytes) noexcept {
+  USERFAULT_INVARIANT(memfd.fd >= 0 && memfd.page_shift >= kPageShift,
+                      "a memfd of the pool was used before it was made");
   // A page stays free between two extents: the kernel would make one mapping of neighbours.
   const std::size_t at = memfd.extents == 0 ? 0 : memfd.bytes + (std::size_t{1} << memfd.page_shift);
   if (const long result = enlarge(memfd, at + bytes); result < 0) return result;
@@ -103,6 +107,9 @@ void leave_hole(const Memfd& memfd, const MemfdPlace& place, std::size_t bytes) 
 }  // namespace
 
 long take_place(MemfdPlace& place, std::size_t bytes, unsigned page_shift) noexcept {
+  USERFAULT_INVARIANT(place.fd < 0 && place.memfd < 0, "an extent took a second place in a memfd");
+  USERFAULT_INVARIANT(bytes != 0 && bytes >> page_shift << page_shift == bytes,
+                      "a place in a memfd is not whole pages");
   const Choice choice = choose(page_shift);
   const bool shares = choice.least != nullptr && choice.count >= kMemfdsOfOne;
   if (shares && put(*choice.least, place, bytes) == 0) return 0;
@@ -113,12 +120,14 @@ long take_place(MemfdPlace& place, std::size_t bytes, unsigned page_shift) noexc
 }
 
 void release_place(MemfdPlace& place, std::size_t bytes) noexcept {
+  USERFAULT_INVARIANT(place.memfd < static_cast<int>(std::size(memfds)), "a place is in a memfd that there is not");
   if (place.memfd < 0) {
     if (place.fd >= 0) sys::close(place.fd);
-  } else if (Memfd& memfd = memfds[place.memfd]; --memfd.extents == 0) {
-    sys::close(memfd.fd);
   } else {
-    leave_hole(memfd, place, bytes);
+    Memfd& memfd = memfds[place.memfd];
+    USERFAULT_INVARIANT(memfd.extents > 0 && memfd.fd == place.fd, "a memfd of the pool was released too often");
+    if (--memfd.extents == 0) sys::close(memfd.fd);
+    else leave_hole(memfd, place, bytes);
   }
   place.fd = place.memfd = -1;
 }

@@ -35,8 +35,13 @@ long set_guard(const Area& area, PageRun run, int advice) noexcept {
   return result;
 }
 
+bool is_in(PageRun run, const Area& area) noexcept {
+  return run.first >= area.first && run.end() <= all_pages(area).end();
+}
+
 // The pages of the area in the chunk around `index`.
 PageRun chunk_around(const Area& area, std::size_t index) noexcept {
+  USERFAULT_INVARIANT(is_in({index, 1}, area), "a page was opened through an area that does not show it");
   const std::size_t size = area.extent->chunk_pages;
   const std::size_t from = std::max(index / size * size, area.first);
   const std::size_t to = std::min(index / size * size + size, all_pages(area).end());
@@ -56,6 +61,7 @@ long map_chunk(const Area& area, PageRun chunk) noexcept {
 
 // Maps a run of unmapped pages: chunk by chunk behind guard pages, or as it is. Under Extent::chunks.
 long map_run(const Area& area, PageRun run, bool read_only) noexcept {
+  USERFAULT_INVARIANT(area.extent->chunks.is_held(), "a chunk was opened without its lock");
   while (run.count > 0) {
     const PageRun chunk = chunk_around(area, run.first);
     bool guards = area.extent->guards.load(std::memory_order_relaxed);
@@ -92,6 +98,7 @@ long map_unmapped(const Area& area, PageRun pages, bool read_only) noexcept {
 }  // namespace
 
 long open_run(const Area& area, PageRun pages, bool read_only) noexcept {
+  USERFAULT_INVARIANT(is_in(pages, area), "pages were opened through an area that does not show them");
   const bool narrow = read_only && (area.protection & PROT_WRITE) != 0;
   if (const long result = map_unmapped(area, pages, narrow); result < 0) return result;
   if (const long result = protect_run(area, pages, read_only); result < 0) return result;
@@ -124,12 +131,14 @@ long shut(const Area& area, PageRun run) noexcept {
 }  // namespace
 
 long close_run(const Area& area, PageRun pages) noexcept {
+  USERFAULT_INVARIANT(is_in(pages, area), "pages were closed through an area that does not show them");
   return visit_runs(area, pages, PageState::kMapped | PageState::kGuarded,
                     [&](PageRun run, PageState state) { return state.is_open() ? shut(area, run) : 0; });
 }
 
 // A change of protection waits for the accesses of that mapping, which a guard page does not.
 long quiesce_accesses(const Area& area, PageRun pages) noexcept {
+  USERFAULT_INVARIANT(space.lock.is_held_exclusively(), "accesses were waited for without the table's lock");
   constexpr PageState::Parts kParts = PageState::kMapped | PageState::kReadOnly;
   return visit_runs(area, pages, kParts, [&](PageRun run, PageState state) -> long {
     if (!state.is_mapped() || area.protection == PROT_NONE) return 0;
@@ -149,6 +158,7 @@ long restore_guards(const Area& area, PageRun pages) noexcept {
 }
 
 long protect_run(const Area& area, PageRun pages, bool read_only) noexcept {
+  USERFAULT_INVARIANT(is_in(pages, area), "pages were protected through an area that does not show them");
   if ((area.protection & PROT_WRITE) == 0) return 0;
   constexpr PageState::Parts kParts = PageState::kMapped | PageState::kReadOnly;
   return visit_runs(area, pages, kParts, [&](PageRun run, PageState state) -> long {

@@ -10,6 +10,7 @@
 
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/proc/smaps_swap.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/rt/linux_abi.h"
 
@@ -49,6 +50,7 @@ Presence look_up_huge(const Extent& extent, std::size_t page_index) noexcept {
 }  // namespace
 
 Presence look_up_cached(const Extent& extent, std::size_t page_index) noexcept {
+  USERFAULT_INVARIANT(page_index < extent.pages, "a page was looked up that its extent does not have");
   // SEEK_DATA counts what is swapped out as well.
   if (extent.seekable && !extent.huge()) {
     const long offset = extent.offset_of(page_index);
@@ -71,6 +73,7 @@ Presence look_up_content(const Area& area, std::size_t index) noexcept {
     case Kind::kHugeShared:
     case Kind::kHugeConverted: return look_up_cached(*area.extent, index);
     case Kind::kConverted: {
+      USERFAULT_INVARIANT(area.extent->fd >= 0, "converted memory has no memfd");
       const long offset = area.extent->offset_of(index);
       return presence(raw_syscall(SYS_lseek, area.extent->fd, offset, SEEK_DATA) == offset);
     }

@@ -3,10 +3,10 @@
 //
 // A page has to appear filled, in one step, to every thread. In shared memory that is easy: fill it
 // through a descriptor or a second mapping while the first one is closed there, then open it. So
-// private memory is replaced by a shared memfd of ours when it is registered: what is present is
+// private memory is replaced by a shared memfd when it is registered: what is present is
 // copied over (writers wait in the fault handler meanwhile), what is missing costs nothing. The
-// memory stops being private only where somebody else could see it, across fork, and there each
-// side gets its own copy (fork.cc); MADV_DONTFORK makes a fork that goes past us fail closed.
+// memory stops being private only where another process could see it, across fork, and there each
+// side gets its own copy (fork.cc); MADV_DONTFORK makes a fork that the engine does not see fail closed.
 //
 // Rejected, with figures in docs/design.md: PROT_NONE and a write through /proc/self/mem for every
 // page, which exceeds the limit of mappings on a random walk; the same inside pieces of 128 KiB with
@@ -24,12 +24,14 @@
 #include "engine/user/memory/presence.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/proc/pagemap.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/guarded_copy.h"
 
 namespace userfault::engine::user {
 namespace {
 
 void set_states(Extent& extent, PageRun run, PageState state) noexcept {
+  USERFAULT_INVARIANT(run.end() <= extent.pages, "states were set that an extent does not have");
   for (std::size_t i = run.first; i < run.first + run.count; ++i) extent.states[i].store(state);
 }
 
@@ -125,7 +127,7 @@ long keep_in_place(const Mapping& mapping, const MemoryKind& kind, std::uintptr_
   hold(extent);
   long result = extent->shared() ? find_view(*extent, mapping, start) : 0;
   if (result == 0) {
-    // Nobody tracks these pages yet: they are open, and what they hold only the kernel knows.
+    // These pages are not tracked yet: they are open, and what they hold only the kernel knows.
     set_states(*extent, {0, extent->pages}, PageState().mapped(false));
     result = space.insert({.start = start, .end = end, .extent = extent, .protection = mapping.protection});
   }
@@ -162,6 +164,7 @@ long attach_object(Extent& extent) noexcept {
 }
 
 long attach_view(Extent& extent, std::uintptr_t start) noexcept {
+  USERFAULT_INVARIANT(extent.alias == 0, "an extent got a second alias");
   const std::size_t bytes = extent.pages << extent.page_shift;
   long alias;
   if (extent.fd >= 0) {
@@ -191,13 +194,14 @@ long attach_view(Extent& extent, std::uintptr_t start) noexcept {
 
 long make_area(const Mapping& mapping, const MemoryKind& kind, std::uintptr_t start, std::uintptr_t end, bool tracked,
                bool minor) noexcept {
+  USERFAULT_INVARIANT(start < end && piece_at(start, end).area == nullptr, "memory was made an area twice");
   // Private huge pages are converted even for write protection alone: /proc/self/mem cannot write to
   // them, so there would be no way to fill one that is missing.
   if (kind.anonymous && (tracked || kind.huge)) {
     if (convert_private(kind, start, end, mapping.protection) < 0) return -ENOMEM;
     if (tracked) return track_area(start, minor);
-    const Area* area = space.find(start);
-    return open_run(*area, {area->first, area->pages()}, false);
+    const Area& area = space.at(start);
+    return open_run(area, all_pages(area), false);
   }
   const long result = keep_in_place(mapping, kind, start, end);
   if (result < 0 || !tracked) return result;
@@ -208,14 +212,17 @@ namespace {
 
 // Memory that was only write-protected so far: it keeps its registration and what is protected.
 long convert_native(std::uintptr_t start) noexcept {
-  const Area before = *space.find(start);
+  const Area before = space.at(start);
+  USERFAULT_INVARIANT(before.extent->kind == Kind::kNative, "memory was converted that is not native");
   hold(before.extent);
   space.erase(before.start, before.end);
   long result = convert_private({.known = true, .anonymous = true}, before.start, before.end, before.protection);
   if (result < 0) {
-    static_cast<void>(space.insert(before));
+    const long back = space.insert(before);
+    USERFAULT_INVARIANT(back == 0, "an area that was just erased has no room any more");
   } else {
-    Area* area = space.find(start);
+    Area* area = &space.at(start);
+    USERFAULT_INVARIANT(area->end == before.end && area->first == 0, "a conversion made another area");
     area->instance = before.instance;
     area->modes = before.modes;
     for (std::size_t i = 0; i < before.pages(); ++i) {
@@ -249,12 +256,14 @@ long track_converted(const Area& area) noexcept {
 }  // namespace
 
 long track_area(std::uintptr_t start, bool minor) noexcept {
-  Area* area = space.find(start);
+  Area* area = &space.at(start);
+  USERFAULT_INVARIANT(area->start == start, "an area was tracked from the middle on");
   if (area->extent->shared()) return track_shared(*area, minor);
   if (area->extent->kind == Kind::kNative) {
     if (const long result = convert_native(start); result < 0) return result;
-    area = space.find(start);
+    area = &space.at(start);
   }
+  USERFAULT_INVARIANT(area->extent->converted(), "memory is tracked in a way that there is not");
   return track_converted(*area);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/user/memory/transitions.h"
 
+#include "engine/user/rt/check.h"
+
 namespace userfault::engine::user {
 namespace {
 
@@ -23,6 +25,7 @@ bool in_transition(std::uintptr_t address) noexcept {
 std::size_t transition_count() noexcept { return next_transition; }
 
 void note_transition(std::uintptr_t start, std::uintptr_t end) noexcept {
+  USERFAULT_INVARIANT(start < end, "an empty range is about to change");
   transitions[next_transition++ % kTransitions] = {start, end};
 }
 

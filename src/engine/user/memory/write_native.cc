@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/rt/page_size.h"
 #include "engine/user/rt/syscall.h"
@@ -56,6 +57,7 @@ void map_zeroes(std::uintptr_t start, std::size_t pages) noexcept {
 }
 
 long write_native(std::uintptr_t to, std::uintptr_t source, std::size_t bytes) noexcept {
+  USERFAULT_INVARIANT(is_page_aligned(to) && bytes == kPageSize, "native memory was written by less than a page");
   const long wrote = write_through(to, source, bytes);
   if (wrote == static_cast<long>(bytes)) return wrote;
   return wrote == -EIO ? replace(to, source, bytes) : wrote < 0 ? wrote : -EFAULT;

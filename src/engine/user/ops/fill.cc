@@ -11,7 +11,9 @@
 #include "engine/user/memory/page_access.h"
 #include "engine/user/memory/presence.h"
 #include "engine/user/memory/write_native.h"
+#include "engine/user/ops/arguments.h"
 #include "engine/user/proc/pagemap.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/rt/linux_abi.h"
 #include "engine/user/wait/fault_queue.h"
@@ -149,6 +151,7 @@ long provide(const Area& area, PageRun run, const FillRequest& request, std::uin
 
 // Puts busy pages back to what they were before claim(), with the protection they got meanwhile.
 void unclaim(const Area& area, PageRun run, const PageState* before) noexcept {
+  USERFAULT_INVARIANT(run.end() <= area.first + area.pages(), "pages were given up that the area does not show");
   const LockedForProtection locked(area);
   for (std::size_t i = 0; i < run.count; ++i) {
     const bool protect = area.state(run.first + i).load().is_write_protected();
@@ -160,8 +163,8 @@ void unclaim(const Area& area, PageRun run, const PageState* before) noexcept {
 
 // Puts pages that were just opened into the page table, as the kernel's own operations do, so that the access
 // which waits for them does not fault once more: an exception costs more than this call. Where it fails, the
-// access does it. Not for what was written natively, which is mapped; nor for zeroes that nobody has asked for
-// yet, whose page would be made; nor for long runs, where it would be a quarter of the operation and nobody may
+// access does it. Not for what was written natively, which is mapped; nor for zeroes that no access has asked for
+// yet, whose page would be made; nor for long runs, where it would be a quarter of the operation and no thread may
 // be waiting for most of them.
 void map_pages(const Area& area, PageRun run, Fill fill) noexcept {
   constexpr std::size_t kLongRun = 64;
@@ -207,6 +210,7 @@ Step fill_step(const Area& area, PageRun wanted, const FillRequest& request, std
 
   PageRun run{wanted.first, claimed.count};
   const bool creates = request.fill == Fill::kCopy || request.fill == Fill::kZero;
+  USERFAULT_INVARIANT(run.count <= wanted.count, "more pages were claimed than wanted");
   // A page that was not tracked is open: it is closed first, so that no thread sees it half filled, and whether
   // something is there already is asked when no access can make it so any more.
   std::size_t tracked = 0;
@@ -237,6 +241,7 @@ Step fill_step(const Area& area, PageRun wanted, const FillRequest& request, std
     if (free.count == 0) return {0, free.stopped_by};
   }
   const long provided = provide(area, run, request, source);
+  USERFAULT_INVARIANT(provided <= static_cast<long>(run.count << extent.page_shift), "more was filled than claimed");
   const std::size_t pages = provided > 0 ? static_cast<std::size_t>(provided) >> extent.page_shift : 0;
   unclaim(area, {run.first + pages, run.count - pages}, before + pages);
   if (pages == 0) return {0, provided};
@@ -307,9 +312,12 @@ long fill_steps(Instance& instance, const FillRequest& request, SignalMask progr
       if (bytes > kStepBytes && !area->extent->huge()) bytes = kStepBytes;
       const PageRun run{area->page_at(request.start + done), bytes >> area->extent->page_shift};
       step = fill_step(*area, run, request, request.source + done);
+      USERFAULT_INVARIANT(run.count > 0, "a step of filling has no page");
       if (step.bytes == 0 && step.error == 0) wait_while_busy(*area->extent, area->state(run.first));
     }
     done += step.bytes;
+    USERFAULT_INVARIANT(done <= request.length, "more was filled than asked for");
+    USERFAULT_INVARIANT(step.bytes == 0 || step.error == 0, "a step of filling both went on and failed");
     if (step.bytes > 0) brought = false;
     // The kernel reads the source before it looks whether the page is there (mfill_atomic_pte_copy), but
     // for a huge page (mfill_atomic_hugetlb).
@@ -328,6 +336,7 @@ long fill_steps(Instance& instance, const FillRequest& request, SignalMask progr
 
 long fill(Instance& instance, const FillRequest& request) noexcept {
   SignalsBlocked blocked;
+  USERFAULT_INVARIANT(is_valid_range(request.start, request.length), "a range was filled that was not checked");
   const std::int64_t result = fill_steps(instance, request, blocked.previous());
   if (!guarded_copy(request.output, &result, sizeof result)) return -EFAULT;
   if (result > 0 && request.wake) wake_range(instance, request.start, request.start + static_cast<std::size_t>(result));

@@ -12,8 +12,10 @@
 #include "engine/user/memory/presence.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/memory/write_native.h"
+#include "engine/user/ops/arguments.h"
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/proc/vma_query.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/rt/page_size.h"
 #include "engine/user/wait/instance.h"
@@ -149,8 +151,9 @@ long leave_source(const Source& source, std::uintptr_t from, bool taken) noexcep
 }
 
 long put_page(std::uintptr_t to, const char* buffer) noexcept {
-  const Area& area = *space.find(to);
+  const Area& area = space.at(to);
   const std::size_t index = area.page_at(to);
+  USERFAULT_INVARIANT(area.extent->page_shift == kPageShift, "a page is moved into a huge one");
   if (const long result = close_run(area, {index, 1}); result < 0) return result;
   const long wrote = area.extent->kind == Kind::kNative
                          ? write_native(to, reinterpret_cast<std::uintptr_t>(buffer), kPageSize)
@@ -163,7 +166,7 @@ long put_page(std::uintptr_t to, const char* buffer) noexcept {
 
 // Whether the target's page can take one: MOVE goes over no marker (pte_none in move_pages_pte).
 bool is_free(std::uintptr_t to) noexcept {
-  const Area& area = *space.find(to);
+  const Area& area = space.at(to);
   const std::size_t index = area.page_at(to);
   const PageState state = area.state(index).load();
   if (!state.is_missing() || state.is_write_protected()) return false;
@@ -188,6 +191,8 @@ long move_page(const Source& source, std::uintptr_t to, std::uintptr_t from, boo
 
 long move_pages(Instance& instance, const MoveRequest& request) noexcept {
   const auto [to, from, length, allow_holes] = request;
+  USERFAULT_INVARIANT(is_valid_range(to, length) && is_valid_range(from, length),
+                      "a range is moved that was not checked");
   SignalsBlocked blocked;
   Locked locked(space.lock);
   if (instance.changing.load() != 0) return -EAGAIN;

@@ -9,7 +9,9 @@
 #include "engine/user/memory/page_runs.h"
 #include "engine/user/memory/track_memory.h"
 #include "engine/user/memory/transitions.h"
+#include "engine/user/ops/arguments.h"
 #include "engine/user/proc/vma_kind.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/page_size.h"
 #include "engine/user/wait/fault_queue.h"
 
@@ -105,7 +107,8 @@ Survey survey(const Instance& instance, std::uintptr_t start, std::uintptr_t end
 
 // Gives one area to the instance.
 long enlist(Instance& instance, std::uintptr_t start, std::uint64_t modes) noexcept {
-  Area* area = space.find(start);
+  Area* area = &space.at(start);
+  USERFAULT_INVARIANT(area->instance == nullptr || area->instance == &instance, "an area has two instances");
   const bool had = area->instance == &instance;
   // Fewer modes than before are silently more (real-kernel row 5).
   const std::uint64_t before = had ? area->modes : 0;
@@ -128,6 +131,8 @@ long collect(std::uintptr_t start, std::uintptr_t end) noexcept {
   Candidate candidate;
   for (std::uintptr_t at = start; at < end && next_candidate(at, end, &candidate); at = candidate.end) {
     if (count == kMostCandidates) return -ENOMEM;
+    USERFAULT_INVARIANT(candidate.start >= at && candidate.start < candidate.end && candidate.end <= end,
+                        "a candidate for registration reaches out of its range");
     candidates[count++] = candidate;
   }
   return static_cast<long>(count);
@@ -169,7 +174,7 @@ void protect_again(const Area& area) noexcept {
     if (area.state(i).load().is_write_protected()) static_cast<void>(protect_run(area, {i, 1}, true));
 }
 
-// Takes the area from its instance; `forget`: nothing of ours is left in it. When a page cannot be
+// Takes the area from its instance; `forget`: the engine has nothing left in it. When a page cannot be
 // opened the area stays registered: what was opened and is missing is closed again.
 long release_area(Area& area, bool* forget) noexcept {
   note_transition(area.start, area.end);
@@ -191,6 +196,7 @@ long release_area(Area& area, bool* forget) noexcept {
 
 long register_range(Instance& instance, std::uintptr_t start, std::size_t length, std::uint64_t modes,
                     std::uint64_t* ioctls) noexcept {
+  USERFAULT_INVARIANT(is_valid_range(start, length), "a range is registered that was not checked");
   SignalsBlocked blocked;
   Locked locked(space.lock);
   const std::uintptr_t end = start + length;
@@ -225,6 +231,7 @@ long cut_registered(std::uintptr_t address) noexcept {
 }  // namespace
 
 long unregister_range(Instance& instance, std::uintptr_t start, std::size_t length) noexcept {
+  USERFAULT_INVARIANT(is_valid_range(start, length), "a range is unregistered that was not checked");
   SignalsBlocked blocked;
   Locked locked(space.lock);
   const std::uintptr_t end = start + length;
@@ -251,9 +258,9 @@ void unregister_all(Instance& instance) noexcept {
     if (area.instance != &instance || release_areas(start, area.end) == 0) return 0;
     // No mapping is left to open its pages with. No other instance may serve them, so accesses that no monitor answers
     // any more end in SIGBUS.
-    Area* left = space.find(start);
-    left->instance = nullptr;
-    left->modes = 0;
+    Area& left = space.at(start);
+    left.instance = nullptr;
+    left.modes = 0;
     return 0;
   }));
 }

@@ -5,8 +5,11 @@
 
 #include "engine/user/memory/page_access.h"
 #include "engine/user/memory/presence.h"
+#include "engine/user/ops/arguments.h"
 #include "engine/user/proc/vma_query.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/wait/fault_queue.h"
+#include "engine/user/wait/instance.h"
 
 namespace userfault::engine::user {
 namespace {
@@ -15,11 +18,12 @@ namespace {
 // not there gets a marker in shared memory and huge pages always, in anonymous memory with
 // WP_UNPOPULATED (6.4).
 bool takes_protection(const Area& area, std::size_t index, PageState state) noexcept {
+  USERFAULT_INVARIANT(area.instance != nullptr, "a page is protected that is not registered");
   if (state.is_present()) return true;
   if (!state.is_missing()) return false;
   if (area.extent->shared() || area.extent->huge() || area.extent->kind == Kind::kFile) return true;
   if ((area.instance->features & USERFAULT_FEATURE_WP_UNPOPULATED) != 0) return true;
-  // Missing and open: nobody tracks it, so only the kernel knows.
+  // Missing and open: it is not tracked, so only the kernel knows.
   return state.is_open() && may_have_content(area, index);
 }
 
@@ -63,6 +67,8 @@ long protect_pages(const Area& area, PageRun run) noexcept {
   for (std::size_t i = run.first; i < end;) {
     const long stopped = protect_some(area, i, end);
     if (stopped < 0) return stopped;
+    USERFAULT_INVARIANT(static_cast<std::size_t>(stopped) >= i && static_cast<std::size_t>(stopped) <= end,
+                        "protection went on outside of its range");
     i = static_cast<std::size_t>(stopped);
     // Not under the lock: the busy page's owner needs it to finish.
     if (i < end) wait_while_busy(*area.extent, area.state(i));
@@ -103,6 +109,7 @@ long change_range(const Instance& instance, const ProtectRequest& request) noexc
 }  // namespace
 
 long write_protect(Instance& instance, const ProtectRequest& request) noexcept {
+  USERFAULT_INVARIANT(is_valid_range(request.start, request.length), "a range is protected that was not checked");
   SignalsBlocked blocked;
   long result;
   {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Documentation/admin-guide/mm/pagemap.rst, "Pagemap Scan IOCTL", with our states for page tables;
+// Documentation/admin-guide/mm/pagemap.rst, "Pagemap Scan IOCTL", with the engine's states for page tables;
 // which page is in which category, and the two short cuts, as in fs/proc/task_mmu.c.
 #include "engine/user/ops/written_scan.h"
 
@@ -14,6 +14,7 @@
 #include "engine/user/memory/presence.h"
 #include "engine/user/proc/pagemap.h"
 #include "engine/user/proc/vma_query.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/guarded_copy.h"
 #include "engine/user/rt/page_size.h"
 #include "engine/user/rt/process_identity.h"
@@ -129,6 +130,7 @@ class Output {
   // Where the pages that were taken end: `end`, or less when there is no room for more.
   std::uintptr_t add(std::uintptr_t start, std::uintptr_t end, std::uint64_t categories) noexcept {
     if (to_ == nullptr) return end;
+    USERFAULT_INVARIANT(start <= end && last_.end <= start, "a scan went backwards");
     if ((end - start) / kPageSize > pages_left()) end = start + pages_left() * kPageSize;
     if (end == start) return start;
     categories &= mask_;
@@ -141,11 +143,13 @@ class Output {
       ++count_;
     }
     found_ += (end - start) / kPageSize;
+    USERFAULT_INVARIANT(found_ <= max_pages_ && count_ <= room_, "a scan reports more than there is room for");
     return end;
   }
   // Takes back what add() has just taken (pagemap_scan_backout_range).
   void back_out(std::uintptr_t start, std::uintptr_t end) noexcept {
     if (to_ == nullptr) return;
+    USERFAULT_INVARIANT(last_.end == end && last_.start <= start, "a scan takes back what it has not just taken");
     found_ -= (end - start) / kPageSize;
     last_.end = start;
     if (last_.start != start) return;

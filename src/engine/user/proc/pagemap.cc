@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/syscall.h"
 
 namespace userfault::engine::user {
@@ -22,6 +23,8 @@ std::size_t Pagemap::read(std::uintptr_t start, std::uint64_t* entries, std::siz
 
 bool Pagemap::next_populated(std::uintptr_t* at, std::uintptr_t end, std::size_t page_size,
                              PopulatedRun* run) const noexcept {
+  USERFAULT_INVARIANT(is_page_aligned(*at) && is_page_aligned(end) && is_page_aligned(page_size),
+                      "the page table was asked for parts of pages");
   constexpr std::size_t kBatch = 256;
   std::uint64_t entries[kBatch];
   run->start = run->end = 0;

@@ -2,18 +2,18 @@
 // Locks for code that may run inside a signal handler: a futex word each, no libc.
 //
 // A thread that holds one must not be interrupted by a handler of the program that touches served
-// memory, so whoever takes one has SignalsBlocked on its stack first. Synchronous signals stay
+// memory, so a function that takes one has SignalsBlocked on its stack first. Synchronous signals stay
 // open: the only faults under a lock are those of guarded copies (copy.h), which never wait.
 //
-// Lock order: Space::lock, then Extent::protection, then Extent::chunks, then
-// Instance::lock. Nothing sleeps for a monitor
-// under any of them.
+// Lock order: Space::lock, then Extent::protection, then Extent::chunks, then Instance::lock. No thread sleeps for a
+// monitor under any of them.
 #pragma once
 
 #include <signal.h>
 
 #include <atomic>
 
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/syscall.h"
 
 namespace userfault::engine::user {
@@ -67,8 +67,11 @@ class Mutex {
   }
   void unlock() noexcept {
     owner_.store(0, std::memory_order_relaxed);
-    if (word_.exchange(0, std::memory_order_release) == 2) sys::futex_wake(&word_, 1);
+    const std::uint32_t held = word_.exchange(0, std::memory_order_release);
+    USERFAULT_INVARIANT(held != 0, "a mutex was unlocked that no thread holds");
+    if (held == 2) sys::futex_wake(&word_, 1);
   }
+  [[nodiscard]] bool is_held() const noexcept { return word_.load(std::memory_order_relaxed) != 0; }
   // The child of a fork starts with its own, whatever the parent's threads held.
   void reset() noexcept {
     owner_.store(0);
@@ -100,7 +103,10 @@ class SharedMutex {
   }
   void unlock_shared() noexcept {
     // Release pairs with the writer's acquire.
-    const std::uint32_t left = word_.fetch_sub(1, std::memory_order_release) - 1;
+    const std::uint32_t before = word_.fetch_sub(1, std::memory_order_release);
+    USERFAULT_INVARIANT((before & ~(kWriter | kWriterWaits)) != 0 && (before & kWriter) == 0,
+                        "a shared lock was released that no thread holds");
+    const std::uint32_t left = before - 1;
     if (left == kWriterWaits) sys::futex_wake(&word_, INT32_MAX);
   }
   void lock() noexcept {
@@ -121,8 +127,14 @@ class SharedMutex {
   }
   void unlock() noexcept {
     count_write();
-    word_.exchange(0, std::memory_order_release);
+    const std::uint32_t held = word_.exchange(0, std::memory_order_release);
+    USERFAULT_INVARIANT((held & ~kWriterWaits) == kWriter, "an exclusive lock was released that no thread holds");
     sys::futex_wake(&word_, INT32_MAX);
+  }
+  // By any thread: what a function that needs the lock can check.
+  [[nodiscard]] bool is_held() const noexcept { return (word_.load(std::memory_order_relaxed) & ~kWriterWaits) != 0; }
+  [[nodiscard]] bool is_held_exclusively() const noexcept {
+    return (word_.load(std::memory_order_relaxed) & kWriter) != 0;
   }
   void reset() noexcept {
     word_.store(0);
