@@ -14,6 +14,7 @@
 #include "engine/user/memory/track_memory.h"
 #include "engine/user/memory/transitions.h"
 #include "engine/user/ops/registration.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/page_size.h"
 #include "engine/user/wait/instance.h"
 #include "engine/user/wait/layout_events.h"
@@ -63,7 +64,7 @@ Moved move_some(std::uintptr_t from, std::uintptr_t to, std::size_t length) noex
   return {length, 0};
 }
 
-// All or, as far as the kernel lets us go back, nothing.
+// All or, as far as the kernel permits the way back, nothing.
 long move_mappings(const Move& move) noexcept {
   const Moved moved = move_some(move.from, move.to, move.old_length);
   if (moved.error != 0) static_cast<void>(move_some(move.to, move.from, moved.bytes));
@@ -73,7 +74,8 @@ long move_mappings(const Move& move) noexcept {
 // The table's side: the same extents at the new address.
 long move_areas(const Move& move) noexcept {
   for (std::uintptr_t at = move.from; at < move.from + move.old_length;) {
-    const Area area = *space.find(at);
+    const Area area = space.at(at);
+    USERFAULT_INVARIANT(area.start == at && area.end <= move.from + move.old_length, "an area is moved in part");
     Area moved = area;
     moved.start = area.start - move.from + move.to;
     moved.end = area.end - move.from + move.to;
@@ -93,16 +95,17 @@ long make_fresh(const Area& like, std::uintptr_t start, std::uintptr_t end) noex
   const bool tracked = like.extent->kind == Kind::kConverted;
   const long made = make_area(mapping, {.known = true, .anonymous = true}, start, end, tracked, false);
   if (made < 0) return made;
-  Area* area = space.find(start);
-  area->instance = like.instance;
-  area->modes = like.modes;
+  Area& area = space.at(start);
+  USERFAULT_INVARIANT(area.start == start && area.end == end, "fresh memory became another area");
+  area.instance = like.instance;
+  area.modes = like.modes;
   return 0;
 }
 
 // The program's object, from `offset` on, at [start, end): registered as `like` is.
 long make_shared(const Area& like, std::uintptr_t start, std::uintptr_t end, long offset) noexcept {
   const Extent& extent = *like.extent;
-  // Where we have no descriptor the alias can be duplicated, as far as it reaches.
+  // Where the engine has no descriptor the alias can be duplicated, as far as it reaches.
   const long mapped = extent.fd >= 0
                           ? sys::mmap(start, end - start, like.protection, MAP_SHARED | MAP_FIXED, extent.fd, offset)
                           : sys::mremap(extent.alias + static_cast<std::uintptr_t>(offset - extent.fd_offset), 0,
@@ -120,9 +123,10 @@ long make_shared(const Area& like, std::uintptr_t start, std::uintptr_t end, lon
   const long made = make_area(mapping, kind, start, end, (like.modes & kTrackingModes) != 0,
                               (like.modes & USERFAULT_REGISTER_MODE_MINOR) != 0);
   if (made < 0) return made;
-  Area* area = space.find(start);
-  area->instance = like.instance;
-  area->modes = like.modes;
+  Area& area = space.at(start);
+  USERFAULT_INVARIANT(area.start == start && area.end == end, "fresh memory became another area");
+  area.instance = like.instance;
+  area.modes = like.modes;
   return 0;
 }
 
@@ -144,7 +148,7 @@ long leave_behind(const Area& like, const Move& move) noexcept {
 
 // Without EVENT_REMAP the moved range loses its registration (real-kernel row 24).
 void end_or_keep_registration(const Move& move, Events& events) noexcept {
-  Instance* instance = space.find(move.to)->instance;
+  Instance* instance = space.at(move.to).instance;
   if (instance != nullptr && (instance->features & USERFAULT_FEATURE_EVENT_REMAP) != 0) {
     events.prepare(instance, USERFAULT_FEATURE_EVENT_REMAP, remap_event(move.from, move.to, move.old_length));
     return;
@@ -154,8 +158,10 @@ void end_or_keep_registration(const Move& move, Events& events) noexcept {
 }
 
 long carry_out(const Move& move, Events& events) noexcept {
-  const Area before = *space.find(move.from);
-  const Area last = *space.find(move.from + move.old_length - 1);
+  USERFAULT_INVARIANT(move.to != 0 && move.old_length != 0 && move.new_length >= move.old_length,
+                      "a move has no target");
+  const Area before = space.at(move.from);
+  const Area last = space.at(move.from + move.old_length - 1);
   const bool grows = move.new_length > move.old_length;
   // What may fail for want of memory comes before what is hard to undo.
   long result = space.make_room();
@@ -195,7 +201,7 @@ std::intptr_t move_locked(Move& move, Events& events) noexcept {
   Locked locked(space.lock);
   if (!can_move_as_one(move.from, move.from + move.old_length)) return -EFAULT;
   // Huge pages cannot be left behind (VM_DONTEXPAND in the kernel's check).
-  if (move.keep_source && space.find(move.from)->extent->huge()) return -EINVAL;
+  if (move.keep_source && space.at(move.from).extent->huge()) return -EINVAL;
   note_transition(move.from, move.from + move.old_length);
   if (const long cut = cut_at(move.from, move.from + move.old_length); cut < 0) return cut;
   if (move.to != 0) {
@@ -207,12 +213,22 @@ std::intptr_t move_locked(Move& move, Events& events) noexcept {
     events.cancel();
     return target;
   }
+  USERFAULT_INVARIANT(move.to == 0 || move.to == static_cast<std::uintptr_t>(target), "a fixed mapping went elsewhere");
   move.to = static_cast<std::uintptr_t>(target);
+  // Where the kernel chose a free place the table may still have an area there, of memory that was unmapped by a
+  // system call that the engine did not see.
+  const bool source_is_gone = move.to < move.from + move.old_length && move.from < move.to + move.new_length;
+  const long cut = source_is_gone ? -EFAULT : cut_at(move.to, move.to + move.new_length);
+  if (cut < 0) {
+    events.cancel();
+    sys::munmap(move.to, move.new_length);
+    return source_is_gone ? -EFAULT : -ENOMEM;
+  }
   forget_areas(move.to, move.to + move.new_length);
   return carry_out(move, events);
 }
 
-// Memory that nobody serves moves over memory that is. Where the kernel moves several mappings at once
+// Memory that the engine does not serve moves over memory that it does. Where the kernel moves several mappings at once
 // (6.17), what lies opposite a hole between them stays, so the table forgets a part of the target when
 // its source has been moved, and when it is gone; each part is unmapped by itself and says so.
 class Overlay {
@@ -251,6 +267,7 @@ class Overlay {
   }
 
   long forget(TargetPart part, Events& events) noexcept {
+    if (part.start >= part.end) return 0;
     if (const long cut = cut_at(part.start, part.end); cut < 0) return cut;
     prepare_unmap(events, part.start, part.end);
     forget_areas(part.start, part.end);
@@ -270,6 +287,7 @@ class Overlay {
       Mapping mapping;
       return find_mapping(address, &mapping) == 0 && mapping.start <= address;
     };
+    USERFAULT_INVARIANT(count_ <= kMostParts, "a move has more parts than there is room for");
     for (std::size_t i = 0; i < count_; ++i) {
       if (is_mapped(parts_[i].start - move_.to + move_.from)) continue;
       if (const long result = forget(parts_[i], events); result < 0) return result;
@@ -313,7 +331,7 @@ bool grow_in_place(const Move& move) noexcept {
   if (is_error(free)) return false;
   Move in_place = move;
   in_place.to = move.from;
-  const Area last = *space.find(seam - 1);
+  const Area last = space.at(seam - 1);
   if (extend(last, in_place) >= 0) return true;
   sys::munmap(seam, more);
   return false;
@@ -355,8 +373,8 @@ std::intptr_t mremap(std::uintptr_t from, std::size_t old_length, std::size_t ne
             .old_length = round_up_to_page(old_length),
             .new_length = round_up_to_page(new_length),
             .keep_source = (flags & MREMAP_DONTUNMAP) != 0};
-  // Duplicating a shared mapping (old size 0) makes a mapping that is registered with nobody. What is
-  // shared only because we made it so cannot be duplicated.
+  // Duplicating a shared mapping (old size 0) makes a mapping without a registration. What is
+  // shared only because the engine made it so cannot be duplicated.
   if (move.old_length == 0 && is_private(from)) return -EINVAL;
   const bool from_served = move.old_length != 0 && is_served(from, from + move.old_length);
   const bool over_served = fixed && is_served(to, to + move.new_length);
