@@ -5,6 +5,7 @@
 
 #include <ostream>
 #include <string>
+#include <vector>
 
 #include "support/code_text.h"
 #include "support/source_tree.h"
@@ -19,6 +20,10 @@ struct Rule {
 };
 
 void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
+
+// USERFAULT_INVARIANT and USERFAULT_CHECK in 1,000 lines.
+constexpr std::size_t kEngineFloor = 9;
+constexpr std::size_t kPagerFloor = 15;
 
 class Tidy : public testing::TestWithParam<Rule> {};
 
@@ -37,6 +42,24 @@ INSTANTIATE_TEST_SUITE_P(
                     Rule{"SignalSafe", tidy::signal_safe}, Rule{"NextOnFirstUse", tidy::next_on_first_use},
                     Rule{"HonestTests", tidy::honest_tests}, Rule{"SelfContained", tidy::self_contained}),
     [](const auto& rule) { return rule.param.name; });
+
+// The floors are what has been reached: they may rise.
+TEST(TidyChecks, AreAsDenseAsTheyWere) {
+  EXPECT_EQ(join(tidy::too_few_checks(source_files(), "src/engine/user/", kEngineFloor)), "");
+  EXPECT_EQ(join(tidy::too_few_checks(source_files(), "src/pager/", kPagerFloor)), "");
+}
+
+TEST(TidyChecks, TooFewAreFound) {
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += "int a;\n";
+  const std::vector<SourceFile> files = {
+      make_source("src/a/a.cc", text + "USERFAULT_INVARIANT(a, \"b\");\nUSERFAULT_CHECK(a, \"b\");\n"),
+      make_source("src/a/b.cc", "// USERFAULT_CHECK(a, \"b\")\n#define USERFAULT_CHECK(a, b)\n"),
+      make_source("src/b/a.cc", text)};
+  EXPECT_EQ(tidy::too_few_checks(files, "src/a/", 9).size(), 0u);
+  EXPECT_EQ(tidy::too_few_checks(files, "src/a/", 10).size(), 1u);
+  EXPECT_EQ(tidy::too_few_checks(files, "src/b/", 1).size(), 1u);
+}
 
 struct Sample {
   tidy::Check check;

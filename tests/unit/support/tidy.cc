@@ -182,6 +182,20 @@ Findings honest_tests(const SourceFile& file) {
   return findings;
 }
 
+Findings too_few_checks(const std::vector<SourceFile>& files, std::string_view folder, std::size_t floor) {
+  static const std::regex check(R"(^(?!\s*#).*\bUSERFAULT_(INVARIANT|CHECK)\()");
+  std::size_t lines = 0;
+  std::size_t checks = 0;
+  for (const SourceFile& file : files) {
+    if (!is_cpp(file) || !file.under(folder)) continue;
+    lines += file.lines.size();
+    for (const std::string& line : code_lines(file)) checks += std::regex_search(line, check);
+  }
+  if (checks * 1000 >= floor * lines) return {};
+  return {std::string(folder) + ": " + std::to_string(checks) + " checks in " + std::to_string(lines) +
+          " lines, and at least " + std::to_string(floor) + " in 1,000 are wanted"};
+}
+
 Findings self_contained(const SourceFile& file) {
   static const std::regex foreign("(^|[^A-Za-z0-9_.])/" + word("wo", "rk") + "/|/" + word("home", "/") + R"([a-z]+/)");
   return matches(file, file.lines, foreign, "a path of somebody's machine");

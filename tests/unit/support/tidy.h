@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/source_tree.h"
@@ -33,6 +34,9 @@ using Check = Findings (*)(const SourceFile& file);
 [[nodiscard]] Findings next_on_first_use(const SourceFile& file);
 // A skipped test says why, and no test waits for time to pass.
 [[nodiscard]] Findings honest_tests(const SourceFile& file);
+// What cannot happen is checked, in release too: at least `floor` of USERFAULT_INVARIANT and USERFAULT_CHECK in 1,000
+// lines of the C++ files below `folder`.
+[[nodiscard]] Findings too_few_checks(const std::vector<SourceFile>& files, std::string_view folder, std::size_t floor);
 // The repository stands alone: no path of the machine it was written on.
 [[nodiscard]] Findings self_contained(const SourceFile& file);
 
