@@ -54,7 +54,7 @@ struct MemoryAccess {
 
 // What a decision depends on, of one page.
 struct PageFacts {
-  PageState state;
+  PageState state{};
   Kind kind = Kind::kNative;
   std::uint32_t modes = 0;  // USERFAULT_REGISTER_MODE_*; 0 where no instance is registered
   int protection = 0;       // PROT_*, what the program asked for
