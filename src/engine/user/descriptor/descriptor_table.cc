@@ -15,6 +15,7 @@
 
 #include <cerrno>
 
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/high_fd.h"
 #include "engine/user/rt/process_identity.h"
 #include "engine/user/wait/instance.h"
@@ -96,6 +97,9 @@ Instance* find_instance(int fd) noexcept {
 }
 
 void enter_instance(Instance& instance, const Pipe& pipe) noexcept {
+  USERFAULT_INVARIANT(!instance.used.load(), "a descriptor was opened in a slot that is in use");
+  USERFAULT_INVARIANT(instance.pending.count == 0 && instance.delivered.count == 0 && instance.events == nullptr,
+                      "threads wait for a descriptor that is being opened");
   start_over(instance, pipe);
   instance.used.store(true, std::memory_order_release);
   ever_used.store(true);
@@ -103,9 +107,12 @@ void enter_instance(Instance& instance, const Pipe& pipe) noexcept {
 }
 
 void leave_instance(Instance& instance) noexcept {
+  USERFAULT_INVARIANT(!instance.used.load(), "the slot of a descriptor in use was given up");
+  USERFAULT_INVARIANT(instance.doorbell >= 0, "a descriptor was closed twice");
   sys::close(instance.doorbell);
   instance.doorbell = -1;
-  instances_used.fetch_sub(1);
+  const int before = instances_used.fetch_sub(1);
+  USERFAULT_INVARIANT(before > 0, "more descriptors were closed than opened");
 }
 
 bool was_used() noexcept { return ever_used.load(); }

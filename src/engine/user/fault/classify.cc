@@ -14,6 +14,7 @@ bool is_huge(Kind kind) noexcept { return kind == Kind::kHugeConverted || kind =
 
 // Whether the fault may be handed to a monitor, or to the faulting thread itself.
 Step report(const PageFacts& page, const MemoryAccess& access, Step message) noexcept {
+  USERFAULT_INVARIANT(is_report(message) && page.registered, "a fault was decided to be reported to no descriptor");
   const bool sigbus = (page.features & USERFAULT_FEATURE_SIGBUS) != 0;
   if (access.by_kernel && (page.user_mode_only || sigbus)) return Step::kRefused;
   return sigbus && !page.in_thread ? Step::kRefused : message;
@@ -70,6 +71,7 @@ bool permits(int protection, const MemoryAccess& access) noexcept {
 }
 
 PageFacts facts_of(const Area& area, std::size_t page_index) noexcept {
+  USERFAULT_INVARIANT(area.extent != nullptr, "an area has no pages");
   USERFAULT_INVARIANT(page_index >= area.first && page_index - area.first < area.pages(),
                       "a fault was decided for a page outside of its area");
   PageFacts page{.state = area.state(page_index).load(),
@@ -108,6 +110,8 @@ Foresight foresee(PageFacts page, const MemoryAccess& access) noexcept {
     page.state = state_after(result.last, page);
     result.last = classify(page, access);
   }
+  USERFAULT_INVARIANT(result.last == Step::kNone || result.last >= Step::kReportMissing || result.last == Step::kWait,
+                      "an access leads to a step that is not the last");
   return result;
 }
 

@@ -155,6 +155,7 @@ WaitCondition condition_of(const Area& area, std::size_t index, Step step) noexc
 
 // Queues the calling thread for the monitor, unless it resolves the fault itself.
 Decision report(const Area& area, std::size_t index, const Fault& fault, Step step) noexcept {
+  USERFAULT_INVARIANT(area.instance != nullptr, "a fault was reported to no descriptor");
   Instance& instance = *area.instance;
   Decision decision{.verdict = Verdict::kQueued, .instance = &instance};
   decision.report = {.address = area.address_of(index),
@@ -259,6 +260,7 @@ bool resolve_in_thread(const Decision& decision, const Fault& fault) noexcept {
   const int tid = (instance.features & USERFAULT_FEATURE_THREAD_ID) != 0 ? sys::gettid() : 0;
   const userfault_msg message = message_of(instance, address_of(instance, decision.report), decision.report.flags, tid);
   const InvokeFunction invoke = invoke_in_thread.load();
+  USERFAULT_INVARIANT(invoke != nullptr, "a handler of the program's has no way to be called");
   return invoke(handler.function, handler.context, instance.read_fd, &message) != 0;
 }
 

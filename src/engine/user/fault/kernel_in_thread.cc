@@ -108,6 +108,12 @@ userfault_msg message_of(const ServedRange& range, std::uintptr_t address, const
 }  // namespace
 
 bool publish_served(const ServedTable& fresh) noexcept {
+  USERFAULT_INVARIANT(fresh.base_page != 0 && fresh.invoke != nullptr, "a table was published that cannot be used");
+  for (std::size_t i = 0; i < fresh.count; ++i) {
+    USERFAULT_INVARIANT(fresh.ranges[i].start < fresh.ranges[i].end, "a served range is empty");
+    USERFAULT_INVARIANT(i == 0 || fresh.ranges[i - 1].end <= fresh.ranges[i].start,
+                        "served ranges overlap or have no order");
+  }
   Block* block = table.load(std::memory_order_relaxed);
   if (block == nullptr || block->capacity < fresh.count) {
     block = new_block(std::bit_ceil(fresh.count < 32 ? std::size_t{32} : fresh.count));
@@ -118,6 +124,7 @@ bool publish_served(const ServedTable& fresh) noexcept {
   invoke.store(fresh.invoke);
   changes.begin_change();
   for (std::size_t i = 0; i < fresh.count; ++i) block->entries[i].store(fresh.ranges[i]);
+  USERFAULT_INVARIANT(fresh.count <= block->capacity, "a table has more ranges than there is room for");
   block->count.store(fresh.count, std::memory_order_relaxed);
   table.store(block, std::memory_order_relaxed);
   changes.end_change();

@@ -33,6 +33,7 @@
 #include "engine/user/descriptor/descriptor_table.h"
 #include "engine/user/remote/agent_request.h"
 #include "engine/user/remote/protocol.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/high_fd.h"
 #include "engine/user/rt/start_thread.h"
 #include "engine/user/wait/instance.h"
@@ -86,6 +87,7 @@ void accept_from(Instance& instance) noexcept {
     return;
   }
   Connection& connection = free_connection();
+  USERFAULT_INVARIANT(connection.socket < 0, "a connection was taken that is in use");
   connection.socket = out_of_the_way(static_cast<int>(socket));
   connection.instance = &instance;
   connection.inode = instance.pipe_inode;

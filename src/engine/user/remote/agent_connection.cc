@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "engine/user/descriptor/descriptor_table.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/high_fd.h"
 
 namespace userfault::engine::user::remote {
@@ -39,12 +40,14 @@ void release(AgentConnection& connection) noexcept {
 
 // Under connections_mutex.
 AgentConnection* find_connection(std::uint64_t inode) noexcept {
+  USERFAULT_INVARIANT(inode != 0, "a connection was asked for that leads to no doorbell");
   AgentConnection* best = nullptr;
   for (AgentConnection& connection : connections) {
     if (connection.inode == inode) return &connection;
     if (connection.users == 0 && (best == nullptr || connection.last_use < best->last_use)) best = &connection;
   }
   if (best == nullptr) return nullptr;
+  USERFAULT_INVARIANT(best->users == 0, "a connection in use was given to another doorbell");
   release(*best);
   best->inode = inode;
   return best;
@@ -67,6 +70,8 @@ long connect(AgentConnection& connection) noexcept {
 }
 
 bool send(AgentConnection& connection, const Request& request) noexcept {
+  USERFAULT_INVARIANT(connection.socket >= 0, "a request was sent without a connection");
+  USERFAULT_INVARIANT(request.staged == 0 || connection.staging != 0, "data was sent that was not staged");
   iovec part{const_cast<Request*>(&request), sizeof request};
   msghdr message{};
   message.msg_iov = &part;
@@ -103,6 +108,8 @@ Received receive(const AgentConnection& connection, Reply* reply, int* fds, std:
 }  // namespace
 
 ConnectionGuard::ConnectionGuard(std::uint64_t inode) noexcept {
+  // Another thread has closed the descriptor.
+  if (inode == 0) return;
   {
     Locked<Mutex> locked(connections_mutex);
     connection_ = find_connection(inode);
@@ -117,6 +124,7 @@ ConnectionGuard::~ConnectionGuard() {
   if (connection_ == nullptr) return;
   connection_->lock.unlock();
   Locked<Mutex> locked(connections_mutex);
+  USERFAULT_INVARIANT(connection_->users > 0, "a connection was given back that is not in use");
   --connection_->users;
 }
 

@@ -20,7 +20,8 @@ struct AgentConnection {
   bool staging_known = false;  // the agent has it
 };
 
-// The connection for a doorbell, locked, with signals blocked as long as it lives. Null when all are busy.
+// The connection for a doorbell, locked, with signals blocked as long as it lives. Null when all are busy, and for
+// inode 0.
 class ConnectionGuard {
  public:
   explicit ConnectionGuard(std::uint64_t inode) noexcept;
@@ -31,7 +32,7 @@ class ConnectionGuard {
 
  private:
   SignalsBlocked blocked_;
-  AgentConnection* connection_;
+  AgentConnection* connection_ = nullptr;
 };
 
 // Where the data of the next COPY goes; its last byte is the staging area's. -errno.

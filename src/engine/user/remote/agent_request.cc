@@ -11,6 +11,7 @@
 #include "engine/user/ops/dispatch.h"
 #include "engine/user/ops/fill.h"
 #include "engine/user/remote/protocol.h"
+#include "engine/user/rt/check.h"
 #include "engine/user/rt/lock.h"
 #include "engine/user/wait/readers.h"
 
@@ -136,6 +137,7 @@ bool answer(Connection& connection) noexcept {
 }
 
 void close_connection(Connection& connection) noexcept {
+  USERFAULT_INVARIANT(connection.socket >= 0, "a connection was closed twice");
   sys::close(connection.socket);
   connection.socket = -1;
   if (connection.staging != 0) sys::munmap(connection.staging, 2 * kStagingBytes);

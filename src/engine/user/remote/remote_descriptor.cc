@@ -189,6 +189,7 @@ long wait_for_bell(int fd, bool owner_is_gone) noexcept {
 
 int operate(int fd, unsigned long request, void* argument) noexcept {
   const std::uint64_t inode = inode_of(fd);
+  if (inode == 0) return -EBADF;
   Request packet{.kind = RequestKind::kOperate, .operation = request};
   const std::size_t size = _IOC_SIZE(request);
   if (size > kMostArgument) return -EINVAL;
@@ -213,7 +214,9 @@ namespace {
 ssize_t try_to_read(int fd, char* buffer, std::size_t bytes) noexcept {
   const std::size_t count = bytes / sizeof(userfault_msg);
   if (count == 0) return -EINVAL;
-  return read_once(inode_of(fd), buffer, count < kMostMessages ? count : kMostMessages);
+  const std::uint64_t inode = inode_of(fd);
+  if (inode == 0) return -EBADF;
+  return read_once(inode, buffer, count < kMostMessages ? count : kMostMessages);
 }
 
 }  // namespace
