@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/user/fault/kernel_in_thread.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 
 #include <atomic>
 #include <bit>
 #include <cstddef>
 
+#include "engine/user/proc/pagemap.h"
 #include "engine/user/rt/check.h"
 #include "engine/user/rt/lock.h"
 #include "engine/user/rt/seqlock.h"
@@ -66,19 +66,13 @@ ServedRange find(std::uintptr_t address) noexcept {
 
 // A page that UFFDIO_POISON marked raises the same SIGBUS where the kernel has no memory-failure
 // support (real-kernel row 18), and UFFDIO_COPY would write over the mark. The pagemap shows it as
-// swapped (bit 62) without a write-protect mark (bit 57); a page that really is swapped out does not
+// swapped without a write-protect mark; a page that really is swapped out does not
 // fault as missing. What cannot be told is taken for poison.
 bool is_poisoned(std::uintptr_t address) noexcept {
-  constexpr std::uint64_t kSwapped = std::uint64_t{1} << 62;
-  constexpr std::uint64_t kWriteProtected = std::uint64_t{1} << 57;
-  const long fd = sys::openat("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;
-  std::uint64_t entry = 0;
-  const auto file = static_cast<int>(fd);
-  const auto offset = static_cast<long>(address / base_page.load() * sizeof entry);
-  const long bytes = sys::pread(file, &entry, sizeof entry, offset);
-  sys::close(file);
-  return bytes != sizeof entry || (entry & (kSwapped | kWriteProtected)) == kSwapped;
+  const Pagemap pagemap;
+  std::uint64_t entry;
+  if (pagemap.read(address, &entry, 1, base_page.load()) != 1) return true;
+  return (entry & (kEntrySwapped | kEntryWriteProtected)) == kEntrySwapped;
 }
 
 // With both modes, a fault is a minor one when the page cache has the page: mincore(2) says so.

@@ -41,8 +41,6 @@
 namespace userfault::engine::user::agent {
 namespace {
 
-bool failed(long result) noexcept { return result < 0 && result > -4096; }
-
 // What an event of the epoll is about, with an index into instances or connections.
 enum class Source : std::uint32_t { kDoorbell = 1, kListener, kConnection };
 
@@ -132,7 +130,7 @@ long make_stack() noexcept {
   if (stack != 0) return 0;
   constexpr std::size_t kBytes = 4096 + kStack + kThreadBlock;
   const long at = sys::mmap(0, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (failed(at)) return at;
+  if (is_error(at)) return at;
   sys::mprotect(static_cast<std::uintptr_t>(at), 4096, PROT_NONE);
   stack = static_cast<std::uintptr_t>(at) + 4096;
   return 0;

@@ -21,8 +21,6 @@ constinit AgentConnection connections[kMaxConnections];
 constinit Mutex connections_mutex;
 constinit std::uint64_t uses = 0;
 
-bool failed(long result) noexcept { return result < 0 && result > -4096; }
-
 void disconnect(AgentConnection& connection) noexcept {
   if (connection.socket >= 0 && inode_of(connection.socket) == connection.socket_inode) sys::close(connection.socket);
   connection.socket = -1;
@@ -135,7 +133,7 @@ long prepare_staging(AgentConnection& connection) noexcept {
   connection.staging_fd = out_of_the_way(static_cast<int>(fd));
   if (const long sized = raw_syscall(SYS_ftruncate, connection.staging_fd, kStagingBytes); sized < 0) return sized;
   const long at = sys::mmap(0, kStagingBytes, PROT_READ | PROT_WRITE, MAP_SHARED, connection.staging_fd, 0);
-  if (failed(at)) return at;
+  if (is_error(at)) return at;
   connection.staging = static_cast<std::uintptr_t>(at);
   sys::madvise(connection.staging, kStagingBytes, MADV_DONTFORK);
   return 0;

@@ -18,20 +18,18 @@
 namespace userfault::engine::user::agent {
 namespace {
 
-bool failed(long result) noexcept { return result < 0 && result > -4096; }
-
 // The requester's memfd goes into the first half; nothing is in the second, where a source ends.
 bool reserve_staging(Connection& connection) noexcept {
   if (connection.staging != 0) return true;
   const long at = sys::mmap(0, 2 * kStagingBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (failed(at)) return false;
+  if (is_error(at)) return false;
   connection.staging = static_cast<std::uintptr_t>(at);
   return true;
 }
 
 bool map_staging(Connection& connection, int fd) noexcept {
   if (!reserve_staging(connection)) return false;
-  return !failed(sys::mmap(connection.staging, kStagingBytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0));
+  return !is_error(sys::mmap(connection.staging, kStagingBytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0));
 }
 
 // False: no whole request, or the other side is gone.

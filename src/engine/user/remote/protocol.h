@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "engine/user/rt/syscall.h"
+#include "engine/user/rt/text.h"
 #include "userfault/abi.h"
 
 namespace userfault::engine::user {
@@ -49,27 +50,16 @@ struct AgentName {
   std::size_t length = 0;
 };
 
-inline char* append_decimal(char* at, std::uint64_t value) noexcept {
-  char digits[20];
-  int count = 0;
-  do digits[count++] = static_cast<char>('0' + value % 10);
-  while ((value /= 10) != 0);
-  while (count > 0) *at++ = digits[--count];
-  return at;
-}
-
 inline std::uint32_t effective_user() noexcept { return static_cast<std::uint32_t>(raw_syscall(SYS_geteuid)); }
 
 inline AgentName name_of_agent(std::uint64_t inode) noexcept {
   AgentName name;
   name.address.sun_family = AF_UNIX;
-  constexpr char kPrefix[] = "userfault-";
-  char* at = name.address.sun_path + 1;
-  for (const char* from = kPrefix; *from != '\0';) *at++ = *from++;
-  at = append_decimal(at, effective_user());
-  *at++ = '-';
-  at = append_decimal(at, inode);
-  name.length = static_cast<std::size_t>(at - reinterpret_cast<char*>(&name.address));
+  ShortText<sizeof name.address.sun_path - 1> text;
+  text.add("userfault-").add_number(effective_user()).add('-').add_number(inode);
+  // An abstract name begins with a zero byte and ends where its length says (unix(7)).
+  for (std::size_t i = 0; i < text.length(); ++i) name.address.sun_path[1 + i] = text.c_str()[i];
+  name.length = offsetof(sockaddr_un, sun_path) + 1 + text.length();
   return name;
 }
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "engine/user/rt/check.h"
+#include "engine/user/rt/text.h"
 
 namespace userfault::engine::user {
 namespace {
@@ -33,12 +34,9 @@ bool leads_to(int fd, std::uint64_t inode) noexcept {
 
 // The read end anew, from the write end (proc(5), /proc/pid/fd). Negative where there is no /proc.
 int open_read_end(int doorbell) noexcept {
-  char path[32] = "/proc/self/fd/";
-  char* at = path + 14;
-  int divisor = 1;
-  while (doorbell / divisor >= 10) divisor *= 10;
-  for (; divisor > 0; divisor /= 10) *at++ = static_cast<char>('0' + doorbell / divisor % 10);
-  return static_cast<int>(sys::openat(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  ShortText<32> path;
+  path.add("/proc/self/fd/").add_number(static_cast<std::uint64_t>(doorbell));
+  return static_cast<int>(sys::openat(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
 }
 
 // Takes the byte out of the pipe. The number that is known of the read end may be closed and another file's by now,

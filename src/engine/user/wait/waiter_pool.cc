@@ -125,7 +125,7 @@ long map_waiters() noexcept {
   if (waiters != nullptr) return 0;
   const long at = sys::mmap(0, kMaxWaiters * sizeof(Waiter), PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (at < 0 && at > -4096) return at;
+  if (is_error(at)) return at;
   waiters = reinterpret_cast<Waiter*>(at);
   return 0;
 }
