@@ -22,7 +22,7 @@ struct Rule {
 void PrintTo(const Rule& rule, std::ostream* out) { *out << rule.name; }
 
 // USERFAULT_INVARIANT and USERFAULT_CHECK in 1,000 lines.
-constexpr std::size_t kEngineFloor = 9;
+constexpr std::size_t kEngineFloor = 12;
 constexpr std::size_t kPagerFloor = 15;
 
 class Tidy : public testing::TestWithParam<Rule> {};
