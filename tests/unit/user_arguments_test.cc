@@ -2,7 +2,6 @@
 // The checks of an operation's arguments, as a table: what both the ioctl and the answer for an exited owner ask.
 #include <gtest/gtest.h>
 
-
 #include "engine/user/ops/arguments.h"
 #include "engine/user/rt/syscall.h"
 

@@ -79,7 +79,8 @@ TEST(PageStateDeathTest, WhatCannotHappenEndsTheProcess) {
   const PageState missing = PageState::of_bits(none);
   const PageState present = missing.with_content(PageContent::kPresent);
   EXPECT_EXIT(static_cast<void>(present.claimed()), killed, "a page was claimed that has content or an owner");
-  EXPECT_EXIT(static_cast<void>(missing.claimed().claimed()), killed, "a page was claimed that has content or an owner");
+  EXPECT_EXIT(static_cast<void>(missing.claimed().claimed()), killed,
+              "a page was claimed that has content or an owner");
   EXPECT_EXIT(static_cast<void>(present.finished(PageContent::kPresent, false)), killed,
               "a page was finished that its caller does not own");
   EXPECT_EXIT(static_cast<void>(missing.claimed().finished(PageContent::kBusy, false)), killed,
