@@ -30,7 +30,7 @@ class KernelEngine final : public Engine {
   [[nodiscard]] int set_in_thread(int fd, InThreadHandler handler, void* context) noexcept override;
 };
 
-// The two doors, each tried alone and in this process: a descriptor or -errno, or death by a
+// The two ways to open, each tried alone and in this process: a descriptor or -errno, or death by a
 // seccomp filter. engine/open_methods.h is the safe way to them. `flags` as in userfaultfd(2).
 [[nodiscard]] int open_by_syscall(int flags) noexcept;
 [[nodiscard]] int open_by_device(int flags) noexcept;
