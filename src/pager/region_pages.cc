@@ -166,8 +166,13 @@ bool Region::drop(PageSpan span) const {
                      static_cast<off_t>(offset_of(span.first)), static_cast<off_t>(span.count * page_size_)) == 0;
 }
 
+// A page that was protected leaves a marker behind when it goes, and UFFDIO_POISON overwrites nothing, no marker
+// either (mfill_atomic_pte_poison): it would say EEXIST, and the thread come back with the same fault for ever. The
+// marker goes with the protection, and wakes no thread: one that was woken between the two would fault once more.
 void Region::poison(std::size_t page) const {
   check_owned({page, 1});
+  const auto unprotect = [&](PageRange part, std::size_t) { return descriptor_.write_unprotect(part, false); };
+  if (writable_) (void)piecewise(range_of({page, 1}), unprotect);
   poison_range(descriptor_, range_of({page, 1}), retry());
 }
 

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <thread>
+#include <vector>
 
 #include "support/bounded.h"
 #include "support/bus_hook.h"
@@ -119,6 +122,63 @@ TEST_P(PagerRoom, APinThatFindsNoMemoryIsRefusedInTime) {
     EXPECT_TRUE(mapping.close());
     const auto written = store->bytes();
     for (std::size_t page = 0; page < 16; ++page) EXPECT_EQ(written[page * kPage], std::byte{0}) << page;
+  });
+}
+
+// What a page that is to be poisoned was before must not make a difference. This one was clean and protected, and went
+// to make room for pages that are dirty and cannot go.
+TEST_P(PagerRoom, APageThatWasProtectedBeforeIsPoisonedOnce) {
+  for (const WriteTracking tracking : {WriteTracking::kFaults, WriteTracking::kScan}) {
+    for (const std::size_t page : {kPage, 4 * kPage}) {
+      SCOPED_TRACE(testing::Message() << (tracking == WriteTracking::kScan ? "scan" : "faults") << ", page " << page);
+      expect_to_end([=] {
+        auto store = std::make_shared<WritableStore>(random_bytes(80 * page, 3));
+        const Pager pager = make({.prefetchers = 0,
+                                  .store_attempts = 1,
+                                  .store_pause = microseconds(10),
+                                  .budget = 64 * page,
+                                  .write_tracking = tracking,
+                                  .memory_wait = milliseconds(200)});
+        const Mapping mapping = map(pager, store, {.page_size = page, .detect_streams = false, .writable = true});
+        EXPECT_TRUE(read_or_bus(mapping.data()).has_value());
+        store->failures = 1000000000;
+        for (std::size_t at = 1; at <= 64; ++at) mapping.data()[at * page] = std::byte{0};
+        ASSERT_FALSE(mapping.resident(0));
+        EXPECT_FALSE(read_or_bus(mapping.data()).has_value()) << "there was no memory for it";
+        EXPECT_FALSE(read_or_bus(mapping.data()).has_value()) << "and it stays so";
+        EXPECT_EQ(pager.statistics().pages_poisoned, 1u);
+        store->failures = 0;
+      });
+    }
+  }
+}
+
+// Threads that walk, with the prefetchers at work for them, over a store that takes no writes: each page is written or
+// SIGBUS, and no thread waits for ever.
+TEST_P(PagerRoom, WalksOverAStoreThatTakesNoWritesEnd) {
+  expect_to_end([] {
+    constexpr std::size_t kPages = 80;
+    constexpr std::size_t kThreads = 4;
+    auto store = std::make_shared<WritableStore>(random_bytes(kPages * kPage, 4));
+    const Pager pager = make(
+        {.store_attempts = 1, .store_pause = microseconds(10), .budget = 64 * kPage, .memory_wait = milliseconds(50)});
+    const Mapping mapping = map(pager, store, {.writable = true});
+    store->failures = 1000000000;
+    std::atomic<std::size_t> written{0};
+    std::atomic<std::size_t> refused{0};
+    {
+      std::vector<std::jthread> threads;
+      for (std::size_t thread = 0; thread < kThreads; ++thread)
+        threads.emplace_back([&, thread] {
+          for (std::size_t page = thread; page < kPages; page += kThreads)
+            ++(write_or_bus(mapping.data() + page * kPage, std::byte{1}) ? written : refused);
+        });
+    }
+    EXPECT_EQ(written + refused, kPages);
+    EXPECT_LE(written, 64u) << "more is dirty than the budget holds";
+    EXPECT_GE(refused, kPages - 64);
+    EXPECT_EQ(pager.statistics().pages_poisoned, refused) << "each page once";
+    store->failures = 0;
   });
 }
 
