@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <numeric>
 #include <random>
 #include <thread>
@@ -165,6 +167,39 @@ TEST_P(PagerBudget, MappingsComeAndGo) {
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0u);
   EXPECT_EQ(pager.statistics().resident_bytes, 0u);
+}
+
+std::size_t mappings_of_this_process() {
+  std::ifstream maps("/proc/self/maps");
+  return static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>(maps), {}, '\n'));
+}
+
+// What is in memory may be shown page by page. What is not must be as cheap as what never was, or a long walk ends at
+// vm.max_map_count.
+TEST_P(PagerBudget, MappingsGoWithTheBudgetNotWithWhatWasTouched) {
+  constexpr std::size_t kBudgetPages = 256;
+  constexpr std::size_t kPages = 32 * kBudgetPages;
+  for (const WriteTracking tracking : {WriteTracking::kFaults, WriteTracking::kScan}) {
+    SCOPED_TRACE(tracking == WriteTracking::kScan ? "scan" : "faults");
+    std::vector<std::byte> bytes(kPages * kPage);
+    const Pager pager = make({.prefetchers = 0, .budget = kBudgetPages * kPage, .write_tracking = tracking});
+    Mapping mapping = map(pager, make_writable_memory_store(bytes), {.detect_streams = false, .writable = true});
+    const std::size_t before = mappings_of_this_process();
+    std::mt19937 random(1);
+    std::size_t most = 0;
+    for (std::size_t i = 1; i <= kPages; ++i) {
+      std::byte* const at = mapping.data() + random() % kPages * kPage;
+      if (random() % 2 == 0) {
+        *at = std::byte{1};
+      } else {
+        EXPECT_LE(std::to_integer<int>(*const_cast<const volatile std::byte*>(at)), 1);
+      }
+      if (i % kBudgetPages == 0) most = std::max(most, mappings_of_this_process());
+    }
+    EXPECT_LE(most, before + 2 * kBudgetPages + 64) << "after " << pager.statistics().evictions << " evictions";
+    EXPECT_GT(pager.statistics().evictions, 2 * kBudgetPages);
+    EXPECT_TRUE(mapping.close());
+  }
 }
 
 USERFAULT_ON_BOTH_ENGINES(PagerBudget);

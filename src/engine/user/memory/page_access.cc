@@ -136,14 +136,20 @@ long close_run(const Area& area, PageRun pages) noexcept {
                     [&](PageRun run, PageState state) { return state.is_open() ? shut(area, run) : 0; });
 }
 
-// A change of protection waits for the accesses of that mapping, which a guard page does not.
+// A change of protection waits for the accesses of that mapping, which a guard page does not. Afterwards what is behind
+// the guards may be written: a page that was read-only would stay a mapping of its own, and mappings would go with the
+// pages that ever were, not with those that are there.
 long quiesce_accesses(const Area& area, PageRun pages) noexcept {
   USERFAULT_INVARIANT(space.lock.is_held_exclusively(), "accesses were waited for without the table's lock");
-  constexpr PageState::Parts kParts = PageState::kMapped | PageState::kReadOnly;
+  constexpr PageState::Parts kParts = PageState::kMapped | PageState::kGuarded | PageState::kReadOnly;
   return visit_runs(area, pages, kParts, [&](PageRun run, PageState state) -> long {
     if (!state.is_mapped() || area.protection == PROT_NONE) return 0;
     if (const long result = set_protection(area, run, PROT_NONE); result < 0) return result;
-    if (set_protection(area, run, protection_of(area, state.is_read_only())) == 0) return 0;
+    const bool read_only = state.is_read_only() && !state.is_guarded();
+    if (set_protection(area, run, protection_of(area, read_only)) == 0) {
+      change_states(area, run, [read_only](PageState page) { return page.with_read_only(read_only); });
+      return 0;
+    }
     // Unmapped until the chunk is mapped again, which puts in any guard page that cannot be removed now.
     static_cast<void>(set_guard(area, run, linux_abi::kGuardRemove));
     change_states(area, run, [](PageState page) { return page.unmapped(); });
