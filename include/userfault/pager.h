@@ -64,7 +64,11 @@ enum class WriteTracking : std::uint8_t {
 
 struct PagerOptions {
   EngineKind engine = EngineKind::kAutomatic;
-  unsigned workers = 1;                         // threads that answer faults, at least 1
+  unsigned workers = 1;  // threads that answer faults, at least 1
+  // While all of them wait, for a store that is slow or for memory, others are started, up to so many in all, and
+  // stay: so many pages can be slow before one more fault waits for the first of them. `workers` where that is more;
+  // where it is 1, the one worker waits. A thread that cannot be started is done without.
+  unsigned most_workers = 16;
   unsigned prefetchers = 4;                     // threads that fill ahead of faults; 0: nothing is fetched ahead
   int store_attempts = 3;                       // tries before a page that the store cannot give is poisoned
   std::chrono::microseconds store_pause{1000};  // before the second try; doubles from there

@@ -22,15 +22,19 @@ Unexpected<Error> open_error(int code) {
 // At least one worker and one evictor.
 PagerOptions completed(PagerOptions options) {
   options.workers = std::max(1u, options.workers);
+  options.most_workers = std::max(options.workers, options.most_workers);
   options.evictors = std::max(1u, options.evictors);
   return options;
 }
 
-unsigned threads_of(const PagerOptions& options) { return options.workers + options.prefetchers + options.evictors; }
+unsigned threads_of(const PagerOptions& options) {
+  return options.most_workers + options.prefetchers + options.evictors;
+}
 
 }  // namespace
 
-// Beside the threads of the pager, those of the program write, in flush(): they share one buffer.
+// Beside the threads of the pager, those of the program write, in flush(): they share one buffer. Buffers that are
+// not used take address space only.
 Core::Core(const PagerOptions& options, Descriptor descriptor)
     : descriptor_(std::move(descriptor)),
       scans_(descriptor_.features().has(feature::kWpAsync)),
@@ -46,7 +50,7 @@ Core::Core(const PagerOptions& options, Descriptor descriptor)
       reclaimer_(budget_, regions_, evictor_, flusher_, filler_, waiters_, reclaim_bell_),
       prefetcher_(options, budget_, memory_, waiters_, filler_, faults_in_service_),
       fault_service_(memory_, filler_, prefetcher_, refaults_),
-      workers_(descriptor_, options.workers, regions_, fault_service_, faults_in_service_) {}
+      workers_(descriptor_, options.workers, options.most_workers, regions_, fault_service_, faults_in_service_) {}
 
 // A blocking descriptor: one system call a fault, where poll(2) would add a second.
 Result<std::shared_ptr<Core>> Core::create(const PagerOptions& wished) {

@@ -36,24 +36,33 @@ class Lead {
   bool held_ = false;
 };
 
+// A thread that others count on. It is told before it waits, as often as it does.
+class CountedOn {
+ public:
+  virtual void before_waiting() = 0;
+
+ protected:
+  ~CountedOn() = default;
+};
+
 class FaultContext {
  public:
-  // A thread that no fault waits for but its own: a prefetcher, a reclaimer, pin(), a lone worker.
+  // A thread that no fault waits for but its own: a prefetcher, a reclaimer, pin(), a worker that stays alone.
   explicit FaultContext(std::uint64_t since_ns = 0) noexcept : since_ns_(since_ns) {}
-  // A worker that has others beside it.
-  FaultContext(Lead& lead, std::uint64_t since_ns) noexcept : lead_(&lead), since_ns_(since_ns) {}
+  // A worker that has others beside it, or can have.
+  FaultContext(CountedOn& thread, std::uint64_t since_ns) noexcept : thread_(&thread), since_ns_(since_ns) {}
 
   // Whether the thread may wait for a device without a word.
-  [[nodiscard]] bool may_wait() const noexcept { return lead_ == nullptr; }
+  [[nodiscard]] bool may_wait() const noexcept { return thread_ == nullptr; }
   // Called before the thread waits for a slow store or for a free buffer: another worker reads on.
   void before_waiting() const {
-    if (lead_ != nullptr) lead_->hand_over();
+    if (thread_ != nullptr) thread_->before_waiting();
   }
   // When the fault's message was read.
   [[nodiscard]] std::uint64_t since_ns() const noexcept { return since_ns_; }
 
  private:
-  Lead* lead_ = nullptr;
+  CountedOn* thread_ = nullptr;
   std::uint64_t since_ns_;
 };
 

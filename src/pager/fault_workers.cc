@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pager/fault_workers.h"
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "base/check.h"
 #include "base/page_size.h"
 
 namespace userfault::pager {
 namespace {
-
-constexpr std::size_t kMostMessages = 16;
-// With others that take over, a few are enough: what is left in the queue is the next leader's.
-constexpr std::size_t kMostShared = 4;
 
 [[noreturn]] void die(const Error& error) {
   std::fprintf(stderr, "userfault: the pager cannot read its descriptor: %s\n", error.message().c_str());
@@ -24,61 +20,105 @@ constexpr std::size_t kMostShared = 4;
 
 }  // namespace
 
-// Asking for more than one message makes the kernel look for a second, which a lone fault waits
-// for. So most reads ask for one, and one in sixteen finds out whether more are queued.
-class FaultWorkers::Appetite {
+// The thread itself, as those that it calls know it.
+class FaultWorkers::Worker final : public CountedOn {
  public:
-  explicit Appetite(std::size_t most) noexcept : most_(most) {}
-  [[nodiscard]] std::size_t next() const noexcept { return next_; }
-  void got(std::size_t messages) noexcept {
-    lone_ = messages > 1 ? 0 : lone_ + 1;
-    next_ = lone_ % 16 == 0 ? most_ : 1;
+  explicit Worker(FaultWorkers& workers) noexcept : workers_(workers), lead_(workers.lead_) {}
+  [[nodiscard]] Lead& lead() noexcept { return lead_; }
+  void before_waiting() override {
+    if (!lead_.held()) return;
+    workers_.ensure_a_successor();
+    lead_.hand_over();
   }
 
  private:
-  const std::size_t most_;
-  std::size_t next_ = 1;
-  std::size_t lone_ = 0;
+  FaultWorkers& workers_;
+  Lead lead_;
 };
 
-FaultWorkers::FaultWorkers(const Descriptor& descriptor, unsigned threads, RegionTable& regions, FaultService& service,
-                           FaultsInService& in_service) noexcept
-    : descriptor_(descriptor), threads_wanted_(threads), regions_(regions), service_(service), in_service_(in_service) {
+FaultWorkers::FaultWorkers(const Descriptor& descriptor, unsigned threads, unsigned most, RegionTable& regions,
+                           FaultService& service, FaultsInService& in_service) noexcept
+    : descriptor_(descriptor),
+      threads_wanted_(threads),
+      most_threads_(most),
+      regions_(regions),
+      service_(service),
+      in_service_(in_service) {
   USERFAULT_CHECK(threads != 0, "a pager has no worker");
+  USERFAULT_CHECK(threads <= most, "a pager has more workers than it may have");
 }
 
-// Where the first thread could not be started the bell would not be answered.
+// Where the first thread could not be started the bell would not be answered. No worker starts another one once it
+// is known that they end; they are joined without the lock, which one of them may still want.
 FaultWorkers::~FaultWorkers() {
-  if (std::ranges::any_of(threads_, &base::Thread::running)) doorbell_.ring();
+  std::vector<base::Thread> threads;
+  {
+    const base::MutexLock lock(threads_mutex_);
+    if (threads_.empty()) return;
+  }
+  doorbell_.ring();
+  const base::MutexLock lock(threads_mutex_);
+  stopping_ = true;
+  threads.swap(threads_);
 }
 
 Result<void> FaultWorkers::start() {
-  USERFAULT_CHECK(threads_.empty(), "the workers are started twice");
   if (auto installed = doorbell_.install(descriptor_); !installed) return installed;
-  threads_.resize(threads_wanted_);
-  for (base::Thread& thread : threads_)
-    if (const int code = thread.start("uf-fault", [this] { run(); }); code != 0)
+  const base::MutexLock lock(threads_mutex_);
+  USERFAULT_CHECK(threads_.empty(), "the workers are started twice");
+  for (unsigned i = 0; i < threads_wanted_; ++i)
+    if (const int code = start_one(); code != 0)
       return Unexpected(Error{.operation = Operation::kOpen, .code = code, .refused_by = Refuser::kLimit});
   return {};
 }
 
-// Ended by the doorbell's message alone: if a worker left for another reason, the bell might be answered by
-// none.
-void FaultWorkers::run() {
-  Lead lead(lead_);
-  std::array<Message, kMostMessages> buffer;
-  Appetite appetite(several() ? kMostShared : buffer.size());
-  for (lead.take(); !doorbell_.has_rung();) {
-    assert_leads(lead);
-    const std::span<Message> messages = read(std::span(buffer).first(appetite.next()));
-    appetite.got(messages.size());
-    const auto count = static_cast<std::uint32_t>(messages.size());
-    in_service_.begin(count);
-    if (count > 1 && several()) lead.hand_over();
-    for (const Message& message : messages) serve(message, lead);
-    in_service_.end(count);
-    if (!lead.held()) lead.take();
+// It counts as idle from now on, not from when it first runs: one that waits meanwhile starts no other.
+int FaultWorkers::start_one() {
+  base::Thread thread;
+  ++idle_;
+  const int code = thread.start("uf-fault", [this] { run(); });
+  if (code == 0) {
+    threads_.push_back(std::move(thread));
+  } else {
+    --idle_;
   }
+  return code;
+}
+
+// The caller leads, so what is idle stays so until it hands over. Where no thread can be had the faults wait until
+// one comes back.
+void FaultWorkers::ensure_a_successor() {
+  if (idle_ != 0) return;
+  const base::MutexLock lock(threads_mutex_);
+  if (!stopping_ && threads_.size() < most_threads_) (void)start_one();
+}
+
+// Ended by the doorbell's message alone: if a worker left for another reason, the bell might be answered by
+// none. What was read together with it is served before.
+void FaultWorkers::run() {
+  Worker self(*this);
+  Lead& lead = self.lead();
+  for (;;) {
+    if (!lead.held()) {
+      lead.take();
+      --idle_;
+    }
+    assert_leads(lead);
+    if (unserved_.empty() && doorbell_.has_rung()) return;
+    if (unserved_.empty()) read_more();
+    const Message message = std::move(unserved_.front());
+    unserved_ = unserved_.subspan(1);
+    if (!unserved_.empty() && idle_ != 0) lead.hand_over();
+    serve(message, self);
+    in_service_.end(1);
+    if (!lead.held()) ++idle_;
+  }
+}
+
+void FaultWorkers::read_more() {
+  unserved_ = read(std::span(buffer_).first(appetite_.next()));
+  appetite_.got(unserved_.size());
+  in_service_.begin(static_cast<std::uint32_t>(unserved_.size()));
 }
 
 void FaultWorkers::assert_leads(const Lead& lead) const {
@@ -112,12 +152,12 @@ Result<std::span<Message>> FaultWorkers::poll_before_sleeping(std::span<Message>
   }
 }
 
-void FaultWorkers::serve(const Message& message, Lead& lead) {
+void FaultWorkers::serve(const Message& message, Worker& worker) {
   const Fault* const fault = std::get_if<Fault>(&message);
   if (fault == nullptr) return;  // no layout event was asked for
   if (const RegionUse region = regions_.find(fault->address); region) {
-    // With a single worker there is none to hand over to, and the store may as well wait.
-    service_.serve(region, *fault, several() ? FaultContext(lead, now_ns()) : FaultContext(now_ns()));
+    // A single worker that stays alone has none to hand over to, and the store may as well wait.
+    service_.serve(region, *fault, most_threads_ > 1 ? FaultContext(worker, now_ns()) : FaultContext(now_ns()));
     return;
   }
   if (doorbell_.contains(fault->address)) {

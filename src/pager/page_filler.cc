@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "pager/sizes.h"
@@ -14,6 +15,10 @@
 
 namespace userfault::pager {
 namespace {
+
+// What the thread that runs brought along, while it is inside of a store's read(). The answer to any request may
+// come on it there.
+thread_local const FaultContext* asking = nullptr;
 
 // Whether the pages are the one that a thread wants to write to: such a page is installed on its own.
 bool is_written(const Region& region, const FillOrder& order, PageSpan span) {
@@ -182,12 +187,15 @@ void PageFiller::ask_store(StoreRead* read, const FaultContext& context) {
   USERFAULT_CHECK(read->request.length <= kStagingBytes, "a store is asked for more than the buffer holds");
   read->asked = true;
   Store& store = read->region->store();
+  const FaultContext* const before = std::exchange(asking, &context);
   store.read({&read->request, 1});
   // Only a refusal to wait leaves the read here, and it comes before Store::read() returns.
-  if (!would_wait) return;
-  context.before_waiting();
-  read->request.may_wait = true;
-  store.read({&read->request, 1});
+  if (would_wait) {
+    context.before_waiting();
+    read->request.may_wait = true;
+    store.read({&read->request, 1});
+  }
+  asking = before;
 }
 
 void PageFiller::on_answer(StoreRequest& request) {
@@ -249,6 +257,7 @@ void PageFiller::retry_demanded(StoreRead* read) {
     return_read(read);
     return;
   }
+  if (asking != nullptr) asking->before_waiting();
   std::this_thread::sleep_for(pause_ * (1 << std::min(read->attempt - 1, 10)));
   ++read->attempt;
   read->order.span = {page, 1};

@@ -99,10 +99,16 @@ TEST(PagerInvariantsDeathTest, WhatBeganEndsOnce) {
 
 TEST(PagerInvariantsDeathTest, ALeadIsTakenOnceAndHandedOverFromAnyDepth) {
   base::Mutex mutex;
-  Lead lead(mutex);
+  struct Worker final : CountedOn {
+    explicit Worker(base::Mutex& mutex) : lead(mutex) {}
+    void before_waiting() override { lead.hand_over(); }
+    Lead lead;
+  };
+  Worker worker(mutex);
+  Lead& lead = worker.lead;
   lead.take();
   EXPECT_BROKEN(lead.take(), "a worker takes the lead that it has");
-  const FaultContext context(lead, 7);
+  const FaultContext context(worker, 7);
   EXPECT_FALSE(context.may_wait());
   EXPECT_EQ(context.since_ns(), 7u);
   context.before_waiting();
