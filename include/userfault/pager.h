@@ -15,7 +15,10 @@
 //
 // Ownership: a Mapping owns its memory and unmaps it on destruction; it keeps what it needs of the
 // pager and of its store alive. A child after fork(2) does not have the memory (it would read
-// zeroes there): touching it is SIGSEGV. mremap(2), munmap(2) and mmap(2) over a part of the memory are
+// zeroes there): touching it is SIGSEGV. Nor does it have the pager's threads: there its Pager and Mapping may be
+// destroyed or closed, which closes the child's descriptors, writes nothing, keeps what else there is (the stores, too)
+// until the child ends, and never waits; map(), flush(), pin() and unpin() fail with ESRCH, prefetching does nothing,
+// and nothing is counted. mremap(2), munmap(2) and mmap(2) over a part of the memory are
 // not supported: the Mapping unmaps all of its range when it ends. madvise(2) with MADV_DONTNEED
 // never loses what was written: the page comes back as it was. MADV_REMOVE does lose it: the page
 // comes back from the store as it was last written there.
@@ -186,6 +189,7 @@ class USERFAULT_EXPORT Mapping {
   friend class Pager;
   Mapping(std::shared_ptr<pager::Core> core, std::shared_ptr<pager::Region> region) noexcept;
   void release() noexcept;
+  void abandon_in_copy() noexcept;
   std::shared_ptr<pager::Core> core_;
   std::shared_ptr<pager::Region> region_;
 };
@@ -213,6 +217,7 @@ class USERFAULT_EXPORT Pager {
 
  private:
   explicit Pager(std::shared_ptr<pager::Core> core) noexcept;
+  void release() noexcept;
   std::shared_ptr<pager::Core> core_;
 };
 

@@ -37,6 +37,7 @@ unsigned threads_of(const PagerOptions& options) {
 // not used take address space only.
 Core::Core(const PagerOptions& options, Descriptor descriptor)
     : descriptor_(std::move(descriptor)),
+      engine_(descriptor_.engine()),
       scans_(descriptor_.features().has(feature::kWpAsync)),
       budget_(options.budget, options.write_back_at),
       write_back_(options, errors_, threads_of(options) + 1),
@@ -127,6 +128,11 @@ void Core::settle_accounts(Region& region) {
   budget_.give_back(resident);
   budget_.unpin(region.pins().pages() * region.page_size());
   subtract_dirty(counters, budget_, counters.dirty_bytes.get());
+}
+
+void Core::close_descriptor_in_copy() noexcept {
+  USERFAULT_CHECK(in_copy(), "the descriptor of a pager is closed while it works");
+  descriptor_.close();
 }
 
 Statistics Core::statistics() {

@@ -7,6 +7,9 @@
 // answer at once.
 #pragma once
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <memory>
 #include <span>
 #include <vector>
@@ -49,7 +52,13 @@ class Core {
   [[nodiscard]] Result<void> pin(Region& region, PageSpan span) { return pinner_.pin(RegionUse(region), span); }
   [[nodiscard]] Result<void> unpin(Region& region, PageSpan span) { return pinner_.unpin(region, span); }
 
-  [[nodiscard]] EngineKind engine() const noexcept { return descriptor_.engine(); }
+  // Whether this process is a copy of the one that made the pager (fork(2)). None of its threads is here, its memory is
+  // not, and what they held when the copy was made they hold for ever: a lock, a page, a region. So nothing is done in
+  // such a process but to close descriptors.
+  [[nodiscard]] bool in_copy() const noexcept { return ::getpid() != process_; }
+  void close_descriptor_in_copy() noexcept;
+
+  [[nodiscard]] EngineKind engine() const noexcept { return engine_; }
   [[nodiscard]] WriteTracking write_tracking() const noexcept;
   [[nodiscard]] Statistics statistics();
   [[nodiscard]] std::vector<PageError> errors() const { return errors_.all(); }
@@ -61,7 +70,9 @@ class Core {
   void settle_accounts(Region& region);
 
   // Each part uses those above it only, and is gone before they are.
-  const Descriptor descriptor_;
+  const pid_t process_ = ::getpid();
+  Descriptor descriptor_;
+  const EngineKind engine_;
   const bool scans_;
   ErrorLog errors_;
   Budget budget_;

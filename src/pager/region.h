@@ -159,6 +159,8 @@ class Region {
   [[nodiscard]] bool in_use() const noexcept { return uses_.any(); }
   // Unmaps the memory; a thread that waits for a page of it gets SIGSEGV.
   void unmap() noexcept;
+  // In a copy of the process (Core::in_copy()), which does not have the memory: what is mapped there is another's.
+  void close_object_in_copy() noexcept { object_.reset(); }
 
  private:
   Region(const Descriptor& descriptor, std::shared_ptr<Store> store, const MapOptions& options, PageRange range,
