@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/bounded.h"
@@ -180,6 +183,74 @@ TEST_P(PagerRoom, WalksOverAStoreThatTakesNoWritesEnd) {
     EXPECT_EQ(pager.statistics().pages_poisoned, refused) << "each page once";
     store->failures = 0;
   });
+}
+
+// A file that takes no writes for a while.
+class RefusingFile final : public Store {
+ public:
+  explicit RefusingFile(std::shared_ptr<Store> file) : file_(std::move(file)) {}
+  std::uint64_t size() const override { return file_->size(); }
+  bool writable() const override { return true; }
+  int flush() override { return file_->flush(); }
+  void read(std::span<StoreRequest> batch) override { file_->read(batch); }
+  void write(std::span<StoreRequest> batch) override {
+    if (!refuses) {
+      file_->write(batch);
+      return;
+    }
+    for (StoreRequest& request : batch) request.answer(ENOSPC, 0);
+  }
+  std::atomic<bool> refuses{false};
+
+ private:
+  const std::shared_ptr<Store> file_;
+};
+
+// All of the budget is dirty, and of a part of the file that is gone: what needs memory is SIGBUS in time, each write
+// that fails is told, and nothing is lost that the file could still take.
+TEST_P(PagerRoom, AFileThatIsTruncatedUnderWritesKeepsNoThreadWaiting) {
+  const auto bytes = random_bytes(96 * kPage, 5);
+  TemporaryFile file(bytes);
+  expect_to_end([&] {
+    constexpr std::size_t kBudgetPages = 32;
+    const Pager pager = make({.store_attempts = 2,
+                              .store_pause = microseconds(10),
+                              .budget = kBudgetPages * kPage,
+                              .write_back_at = UINT64_MAX,
+                              .memory_wait = milliseconds(50)});
+    auto opened = open_file_store(file.path(), {.writable = true});
+    ASSERT_TRUE(opened);
+    const auto store = std::make_shared<RefusingFile>(std::move(*opened));
+    Mapping mapping = map(pager, store, {.writable = true});
+    // Clean and protected once, so that they have gone by the time that they are touched again.
+    for (std::size_t page = 0; page < 8; ++page) EXPECT_TRUE(read_or_bus(mapping.data() + page * kPage));
+    store->refuses = true;
+    std::size_t dirty = 0;
+    for (std::size_t page = 96; page-- > 64;) dirty += write_or_bus(mapping.data() + page * kPage, std::byte{0});
+    ASSERT_EQ(dirty, kBudgetPages);
+    file.truncate(60 * kPage);
+    store->refuses = false;
+    for (std::size_t page = 0; page < 8; ++page)
+      EXPECT_FALSE(read_or_bus(mapping.data() + page * kPage)) << "there is no memory for " << page;
+    const auto flushed = mapping.flush();
+    ASSERT_FALSE(flushed);
+    EXPECT_EQ(flushed.error().code, ENODATA);
+    EXPECT_FALSE(mapping.close());
+    const auto errors = pager.errors();
+    const auto refused = [](const PageError& error) { return error.write && error.code == ENODATA; };
+    EXPECT_TRUE(std::ranges::any_of(errors, refused));
+    // The file has room again.
+    file.truncate(96 * kPage);
+    EXPECT_TRUE(mapping.close());
+  });
+  auto reopened = open_file_store(file.path());
+  ASSERT_TRUE(reopened);
+  std::vector<std::byte> last(32 * kPage);
+  ASSERT_EQ(read_store(**reopened, 64 * kPage, last), 0);
+  for (std::size_t page = 0; page < 32; ++page) {
+    EXPECT_EQ(last[page * kPage], std::byte{0}) << page;
+    EXPECT_EQ(last[page * kPage + 1], bytes[(64 + page) * kPage + 1]) << page;
+  }
 }
 
 USERFAULT_ON_BOTH_ENGINES(PagerRoom);
