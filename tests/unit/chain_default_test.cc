@@ -209,6 +209,33 @@ TEST(ChainAction, ReadersSeeWholeActions) {
   EXPECT_TRUE(end.exited(0)) << end.status;
 }
 
+// A program that is linked with the library, and not under the preload library, sets its actions past the engine.
+std::atomic<int> times_called = 0;
+void restore_default(int signal) {
+  if (++times_called == 1000) _exit(3);
+  ::signal(signal, SIG_DFL);
+}
+
+// The engine's own SIGBUS, for a page of its own: nothing but the slot said what the program wants.
+TEST(ChainAction, ASignalThatTheEngineRaisesFollowsTheNewestAction) {
+  const auto end = run_in_child([](Report) {
+    ::signal(SIGBUS, restore_default);
+    if (install(SIGBUS, ours) != 0) _exit(1);
+    struct sigaction segv {};
+    segv.sa_flags = SA_SIGINFO | SA_NODEFER;
+    segv.sa_sigaction = [](int, siginfo_t* info, void* context) {
+      info->si_signo = SIGBUS;
+      info->si_code = BUS_MCEERR_AR;
+      chain(SIGBUS, info, context, Origin::kEngine);
+    };
+    ::sigaction(SIGSEGV, &segv, nullptr);
+    void* const page = ::mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) _exit(2);
+    static_cast<void>(*static_cast<const volatile char*>(page));
+  });
+  EXPECT_TRUE(end.killed_by(SIGBUS)) << end.status;
+}
+
 TEST(ChainAction, BadSignalIsRefused) {
   EXPECT_EQ(install(0, ours), -EINVAL);
   EXPECT_EQ(install(65, ours), -EINVAL);

@@ -54,13 +54,22 @@ SignalMask bits_of(int signal) noexcept {
 
 bool is_blocked(int signal, SignalMask mask) noexcept { return (mask & bits_of(signal)) != 0; }
 
+// Whether the program has set an action past the engine since, as one without the preload library does: signal(2) in a
+// crash handler. Then the kernel has the word.
+bool is_replaced(int signal, KernelSigaction& action) noexcept {
+  return raw_sigaction(signal, nullptr, &action) == 0 &&
+         action.handler != slots[signal].ours.load(std::memory_order_relaxed);
+}
+
 // The kernel picks the handler and, for SA_RESETHAND, forgets it, in one step.
 KernelSigaction take_program_action(int signal) noexcept {
-  const KernelSigaction seen = get_program_action(signal);
+  KernelSigaction seen;
+  const bool direct = !is_installed(signal) || is_replaced(signal, seen);
+  if (!direct || !is_installed(signal)) seen = get_program_action(signal);
   if ((seen.flags & SA_RESETHAND) == 0 || is_default(seen) || is_ignore(seen)) return seen;
   KernelSigaction reset = seen;
   reset.handler = nullptr;
-  if (!is_installed(signal)) {
+  if (direct) {
     raw_sigaction(signal, &reset, nullptr);
     return seen;
   }
