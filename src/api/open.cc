@@ -6,8 +6,8 @@
 #include <cerrno>
 
 #include "abi/names.h"
-#include "engine/open_methods.h"
 #include "engine/engine.h"
+#include "engine/open_methods.h"
 
 namespace userfault::api {
 namespace {
