@@ -83,7 +83,7 @@ build_and_test() { # ROOT COMPILER
   git archive HEAD | tar -x -C "$root/src" || return 1
   inside "$root" sh -ec "cd /src
     cmake --preset release -B $build -DCMAKE_C_COMPILER=$cc -DCMAKE_CXX_COMPILER=$cxx -DUSERFAULT_BENCH=OFF
-    ninja -C $build -k 0 -j ${JOBS:-$(nproc)} unit_tests conformance_tests userfault userfault_shared" || return 1
+    ninja -C $build -k 0 -j ${JOBS:-$(nproc)} tests/unit/all tests/conformance/all userfault userfault_shared" || return 1
   inside "$root" sh -c "for part in unit conformance; do
     ctest --test-dir $build/tests/\$part --output-on-failure --test-output-size-passed 10000000 -j 2 --output-junit $build/\$part.xml
   done"
