@@ -216,6 +216,27 @@ void restore_default(int signal) {
   ::signal(signal, SIG_DFL);
 }
 
+struct sigaction engines {};
+void pass_on_to_the_engine(int signal, siginfo_t* info, void* context) {
+  if (++times_called == 1000) _exit(3);
+  engines.sa_sigaction(signal, info, context);
+}
+
+// A handler that the program puts over the engine's, and that calls the one it found.
+TEST(ChainAction, AHandlerThatPassesASignalOnIsNotCalledAgainByTheEngine) {
+  const auto end = run_in_child([](Report) {
+    if (install(SIGSEGV, ours) != 0) _exit(1);
+    struct sigaction above {};
+    above.sa_flags = SA_SIGINFO | SA_NODEFER;
+    above.sa_sigaction = pass_on_to_the_engine;
+    ::sigaction(SIGSEGV, &above, &engines);
+    void* const page = ::mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) _exit(2);
+    static_cast<void>(*static_cast<const volatile char*>(page));
+  });
+  EXPECT_TRUE(end.killed_by(SIGSEGV)) << end.status;
+}
+
 // The engine's own SIGBUS, for a page of its own: nothing but the slot said what the program wants.
 TEST(ChainAction, ASignalThatTheEngineRaisesFollowsTheNewestAction) {
   const auto end = run_in_child([](Report) {

@@ -54,17 +54,19 @@ SignalMask bits_of(int signal) noexcept {
 
 bool is_blocked(int signal, SignalMask mask) noexcept { return (mask & bits_of(signal)) != 0; }
 
-// Whether the program has set an action past the engine since, as one without the preload library does: signal(2) in a
-// crash handler. Then the kernel has the word.
-bool is_replaced(int signal, KernelSigaction& action) noexcept {
+// Whether the program has set an action past the engine since, as one without the preload library does, and the signal
+// goes there. A signal that the kernel sent did not come here by such an action: the program's new handler has passed
+// it on, and would be called by the engine again, for ever. What ends the process can be followed always.
+bool is_replaced(int signal, Origin origin, KernelSigaction& action) noexcept {
   return raw_sigaction(signal, nullptr, &action) == 0 &&
-         action.handler != slots[signal].ours.load(std::memory_order_relaxed);
+         action.handler != slots[signal].ours.load(std::memory_order_relaxed) &&
+         (origin == Origin::kEngine || is_default(action));
 }
 
 // The kernel picks the handler and, for SA_RESETHAND, forgets it, in one step.
-KernelSigaction take_program_action(int signal) noexcept {
+KernelSigaction take_program_action(int signal, Origin origin) noexcept {
   KernelSigaction seen;
-  const bool direct = !is_installed(signal) || is_replaced(signal, seen);
+  const bool direct = !is_installed(signal) || is_replaced(signal, origin, seen);
   if (!direct || !is_installed(signal)) seen = get_program_action(signal);
   if ((seen.flags & SA_RESETHAND) == 0 || is_default(seen) || is_ignore(seen)) return seen;
   KernelSigaction reset = seen;
@@ -228,7 +230,7 @@ void chain(int signal, siginfo_t* info, void* context, Origin origin) noexcept {
   if (synchronous && is_blocked(signal, mask_of(frame))) return follow_default(signal, frame, again);
   const bool ignored = !synchronous && is_ignore(get_program_action(signal));
   if (!synchronous && !ignored && is_blocked(signal, mask_of(frame)) && hold(signal, *info)) return;
-  const KernelSigaction action = take_program_action(signal);
+  const KernelSigaction action = take_program_action(signal, origin);
   if (is_ignore(action) && !synchronous) return;
   if (is_default(action) || is_ignore(action)) return follow_default(signal, frame, again);
   hand_over(signal, frame, action);
