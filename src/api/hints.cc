@@ -37,6 +37,7 @@ constexpr Hint kHints[] = {
     {Operation::kSend, EPIPE, "the receiver has closed its socket"},
     {Operation::kScan, ENOTTY, "PAGEMAP_SCAN needs Linux 6.7"},
     {Operation::kScan, EPERM, "the whole range must be registered with WP_ASYNC"},
+    {Operation::kStore, ESRCH, "this process is a forked copy without the pager's threads; make a pager of its own"},
     {Operation::kInThread, EINVAL, "open the descriptor with the feature SIGBUS"},
 };
 
